@@ -1,0 +1,1 @@
+"""Labelled images: one kind of data set a file; knows no config."""

@@ -1,0 +1,60 @@
+"""Labelled images in a fixed order, whatever they are read from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Picture = Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with one label each.
+
+    `images[i]` is a PIL image or a uint8 array [H, W, 3], made when it is asked for; `labels` holds int64 class ids [N];
+    `classes` are the names in the order of their ids, as the data set spells them; `indices` are the images' places in
+    the whole split [N]; `fingerprint` is a sha256 over classes, labels and image content of the whole split.
+    """
+
+    name: str
+    split: str
+    label_kind: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    images: Sequence[Picture]
+    indices: NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def limited(self, limit: int | None) -> "ImageSet":
+        """At most `limit` images, evenly spread over the order, so that a class-sorted set keeps its classes."""
+        if limit is None or limit >= len(self):
+            return self
+        return self.select(np.arange(limit, dtype=np.int64) * len(self) // limit)
+
+    def select(self, places: NDArray[np.int64]) -> "ImageSet":
+        """The images at these places of this set, in the order given."""
+        return replace(
+            self, labels=self.labels[places], indices=self.indices[places], images=Selection(self.images, places)
+        )
+
+
+@dataclass(frozen=True)
+class Selection(Sequence[Picture]):
+    """Some items of a sequence, each made only when it is asked for."""
+
+    images: Sequence[Picture]
+    places: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return Selection(self.images, self.places[index])
+        return self.images[int(self.places[index])]
