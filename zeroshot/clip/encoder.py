@@ -1,0 +1,132 @@
+"""Images or texts, in batches of a fixed shape, to unit vectors on a device."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Literal
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+from numpy.typing import NDArray
+
+from zeroshot.clip.architecture import CONTEXT_LENGTH, Architecture
+from zeroshot.clip.image import Source, open_image, transform
+from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, Tensors, TextTower, fold
+from zeroshot.clip.tokenizer import Tokenizer
+from zeroshot.errors import ZeroshotError
+
+Features = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+TEXT_BATCH = 64
+TEXT_STEP = 8  # lengths of text are rounded up to a multiple of this, so that few shapes are compiled
+
+
+class Encoder:
+    """A CLIP on a device. Features are float32 [N, embed_dim] of unit length; `logit_scale` is exponentiated.
+
+    Args:
+        size: the sizes of the network.
+        tensors: its weights, by openai/CLIP's names (`zeroshot.clip.weights.load`).
+        target: "CPU" gets the quick form of the towers, every other device the plain one.
+        dtype: "float32", "float16" or "bfloat16".
+        interpolation: the filter that resizes images.
+        batch_size: images in a batch; a short last batch is padded, since each shape is compiled anew.
+        workers: threads that read and resize images beside the tower.
+    """
+
+    def __init__(
+        self,
+        size: Architecture,
+        tensors: Tensors,
+        *,
+        target: str = "CPU",
+        dtype: str = "float32",
+        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+        batch_size: int = 16,
+        workers: int = 2,
+    ) -> None:
+        self.size, self.interpolation = size, interpolation
+        self.batch_size, self.workers = batch_size, workers
+        self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
+        self._tokenizer = Tokenizer()
+        form: Form = QUICK if target == "CPU" else PLAIN
+        tensors = fold(size, tensors) if form.folded else tensors
+        precision = getattr(ms, dtype)
+        self._image_tower = ms.jit(ImageTower(size, tensors, precision, form).construct)
+        self._text_tower = ms.jit(TextTower(size, tensors, precision, form).construct)
+
+    def pixels(self, images: Iterable[Source]) -> Iterator[Pixels | ZeroshotError]:
+        """Each image as uint8 [image_size, image_size, 3], or why it can't be read; in order, read ahead in threads."""
+        ahead = 2 * self.batch_size + self.workers
+        source = iter(images)
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: deque[Future[Pixels | ZeroshotError]] = deque()
+            try:
+                waiting.extend(pool.submit(self._read, image) for image in islice(source, ahead))
+                while waiting:
+                    read = waiting.popleft().result()
+                    waiting.extend(pool.submit(self._read, image) for image in islice(source, 1))
+                    yield read
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def image_batches(self, pixels: Iterable[Pixels]) -> Iterator[Features]:
+        """Features of images that `pixels` has made, a batch at a time."""
+        source = iter(pixels)
+        while batch := list(islice(source, self.batch_size)):
+            padded = np.zeros((self.batch_size, *batch[0].shape), np.uint8)
+            padded[: len(batch)] = batch
+            yield _unit(self._image_tower(Tensor(padded)).asnumpy()[: len(batch)])
+
+    def encode_image(self, images: Sequence[Source] | NDArray[np.uint8]) -> Features:
+        """Unit image features [N, embed_dim].
+
+        Raises:
+            ZeroshotError: an image can't be read.
+        """
+        batches = list(self.image_batches(whole(self.pixels(images))))
+        return np.concatenate(batches) if batches else np.zeros((0, self.size.embed_dim), np.float32)
+
+    def encode_text(self, texts: Sequence[str]) -> Features:
+        """Unit text features [N, embed_dim]; equal texts are computed once, and each only about as far as it is long.
+
+        Raises:
+            ZeroshotError: a text has more than 77 tokens.
+        """
+        distinct = list(dict.fromkeys(texts))
+        tokens = self._tokenizer(distinct)
+        ends = tokens.argmax(axis=1).astype(np.int32)  # the end-of-text token has the highest id
+        steps = np.minimum((ends // TEXT_STEP + 1) * TEXT_STEP, CONTEXT_LENGTH)
+        features = np.zeros((len(distinct), self.size.embed_dim), np.float32)
+        for length in np.unique(steps):
+            places = np.flatnonzero(steps == length)
+            for start in range(0, len(places), TEXT_BATCH):
+                chosen = places[start : start + TEXT_BATCH]
+                rows = np.resize(chosen, TEXT_BATCH)  # padded with texts of the same batch
+                encoded = self._text_tower(Tensor(tokens[rows, :length]), Tensor(ends[rows])).asnumpy()
+                features[chosen] = _unit(encoded[: len(chosen)])
+        place = {text: index for index, text in enumerate(distinct)}
+        return features[[place[text] for text in texts]]
+
+    def _read(self, image: Source) -> Pixels | ZeroshotError:
+        try:
+            return transform(open_image(image), self.size.image_size, self.interpolation)
+        except ZeroshotError as error:
+            return error
+
+
+def whole(pixels: Iterable[Pixels | ZeroshotError]) -> Iterator[Pixels]:
+    """The images themselves; the first that could not be read is raised."""
+    for item in pixels:
+        if isinstance(item, ZeroshotError):
+            raise item
+        yield item
+
+
+def _unit(features: NDArray[np.float32]) -> Features:
+    if not np.isfinite(features).all():
+        raise ZeroshotError("the network gave features that are not finite: try device.dtype=float32")
+    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)

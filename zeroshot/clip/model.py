@@ -1,0 +1,300 @@
+"""The CLIP network, image tower and text tower, as MindSpore cells (Radford et al. 2021; sizes and names as in openai/CLIP).
+
+A tower is built from the tensors of a checkpoint by their names there and knows nothing else. Its operations come in two
+forms. `PLAIN` is the network as published, for accelerators and for training. `QUICK` is the same function for a CPU,
+where broadcasts and `LayerNorm` are slow: what is linear around them is folded into the weights once, by `fold`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from numpy.typing import NDArray
+
+from zeroshot.clip.architecture import HEAD_WIDTH, Architecture
+from zeroshot.clip.image import MEAN, STD
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+EPSILON = 1e-5  # of every LayerNorm; MindSpore's own default differs
+MASKED = -1e9  # added to the logits of positions that attention must not see
+
+
+class LayerNorm(nn.Cell):
+    """Zero mean and unit variance over the width, then gain and bias; in fp32 whatever comes in."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        super().__init__()
+        self.weight = Parameter(Tensor(tensors[f"{name}.weight"]), name=f"{name}.weight")
+        self.bias = Parameter(Tensor(tensors[f"{name}.bias"]), name=f"{name}.bias")
+        self.normalize = ops.LayerNorm(begin_norm_axis=1, begin_params_axis=1, epsilon=EPSILON)
+
+    def construct(self, x: Tensor) -> Tensor:  # [rows, width]
+        return self.normalize(x.astype(ms.float32), self.weight, self.bias)[0].astype(x.dtype)
+
+
+class RowNorm(nn.Cell):
+    """LayerNorm without gain and bias, as a BatchNorm that takes each row for a channel: five times as quick on a CPU."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        super().__init__()
+        self.normalize = ops.BatchNorm(is_training=True, epsilon=EPSILON)
+
+    def construct(self, x: Tensor) -> Tensor:  # [rows, width]
+        rows, width = x.shape
+        ones, zeros = ops.ones((rows,), ms.float32), ops.zeros((rows,), ms.float32)
+        return self.normalize(x.reshape(1, rows, width, 1), ones, zeros, zeros, ones)[0].reshape(rows, width)
+
+
+class QuickGELU(nn.Cell):
+    """x · sigmoid(1.702 x), OpenAI's stand-in for GELU; `scaled`: the input comes multiplied by 1.702 already."""
+
+    SLOPE = 1.702
+
+    def __init__(self, scaled: bool) -> None:
+        super().__init__()
+        self.scaled = scaled
+        self.sigmoid = ops.Sigmoid()
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.scaled:
+            return x * self.sigmoid(x)
+        return x * self.sigmoid(self.SLOPE * x)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the operations are carried out: the seam between a CPU and every other target."""
+
+    folded: bool
+    norm: Callable[[Tensors, str], nn.Cell]
+
+
+PLAIN = Form(folded=False, norm=LayerNorm)
+QUICK = Form(folded=True, norm=RowNorm)
+
+
+class Dense(nn.Cell):
+    """x Wᵀ + b over rows, with the weight stored [out, in] as torch does; without a bias where the checkpoint has none."""
+
+    def __init__(self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, dtype: ms.Type, name: str) -> None:
+        super().__init__()
+        self.weight = Parameter(Tensor(weight, dtype), name=f"{name}.weight")
+        self.bias = None if bias is None else Parameter(Tensor(bias, dtype), name=f"{name}.bias")
+        self.matmul = ops.MatMul(transpose_b=True)
+        self.bias_add = ops.BiasAdd()
+
+    def construct(self, x: Tensor) -> Tensor:
+        y = self.matmul(x, self.weight)
+        return y if self.bias is None else self.bias_add(y, self.bias)
+
+
+class Attention(nn.Cell):
+    """Multi-head self-attention with heads 64 wide, over all positions or, in a last block, for one position an input."""
+
+    def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
+        super().__init__()
+        self.width, self.heads = width, width // HEAD_WIDTH
+        self.scale = 1.0 if form.folded else HEAD_WIDTH**-0.5
+        self.in_proj_weight = Parameter(Tensor(tensors[f"{name}.in_proj_weight"], dtype), name=f"{name}.in_proj_weight")
+        self.in_proj_bias = Parameter(Tensor(tensors[f"{name}.in_proj_bias"], dtype), name=f"{name}.in_proj_bias")
+        self.out_proj = dense(tensors, f"{name}.out_proj", dtype)
+        self.project = ops.MatMul(transpose_b=True)
+        self.bias_add = ops.BiasAdd()
+        self.similarity = ops.BatchMatMul(transpose_b=True)
+        self.mix = ops.BatchMatMul()
+        self.softmax = ops.Softmax(axis=-1)
+        self.transpose = ops.Transpose()
+
+    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # x: [batch * length, width]
+        length = x.shape[0] // batch
+        qkv = self.bias_add(self.project(x, self.in_proj_weight), self.in_proj_bias)
+        qkv = self.transpose(qkv.reshape(batch, length, 3, self.heads, HEAD_WIDTH), (2, 0, 3, 1, 4))
+        return self.attend(qkv[0], qkv[1], qkv[2], mask)
+
+    def pooled(self, x: Tensor, chosen: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # chosen: [batch, width]
+        length, width = x.shape[0] // batch, self.width
+        q = self.bias_add(self.project(chosen, self.in_proj_weight[:width]), self.in_proj_bias[:width])
+        kv = self.bias_add(self.project(x, self.in_proj_weight[width:]), self.in_proj_bias[width:])
+        kv = self.transpose(kv.reshape(batch, length, 2, self.heads, HEAD_WIDTH), (2, 0, 3, 1, 4))
+        return self.attend(q.reshape(batch, self.heads, 1, HEAD_WIDTH), kv[0], kv[1], mask)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        batch, heads, queries, _ = q.shape  # q: [batch, heads, queries, 64]; k, v: [batch, heads, length, 64]
+        if self.scale != 1.0:
+            q = q * self.scale
+        logits = self.similarity(q, k).astype(ms.float32)  # [batch, heads, queries, length]
+        if mask is not None:
+            logits = logits + mask
+        mixed = self.mix(self.softmax(logits).astype(v.dtype), v)
+        return self.out_proj(self.transpose(mixed, (0, 2, 1, 3)).reshape(batch * queries, heads * HEAD_WIDTH))
+
+
+class MLP(nn.Cell):
+    """Four times the width, the activation, and back."""
+
+    def __init__(self, tensors: Tensors, name: str, dtype: ms.Type, form: Form) -> None:
+        super().__init__()
+        self.c_fc = dense(tensors, f"{name}.c_fc", dtype)
+        self.activation = QuickGELU(scaled=form.folded)
+        self.c_proj = dense(tensors, f"{name}.c_proj", dtype)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.activation(self.c_fc(x)))
+
+
+class Block(nn.Cell):
+    """A pre-norm residual block: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
+        super().__init__()
+        self.ln_1 = form.norm(tensors, f"{name}.ln_1")
+        self.attn = Attention(tensors, f"{name}.attn", width, dtype, form)
+        self.ln_2 = form.norm(tensors, f"{name}.ln_2")
+        self.mlp = MLP(tensors, f"{name}.mlp", dtype, form)
+
+    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # [batch * length, width]
+        x = x + self.attn(self.ln_1(x), batch, mask)
+        return x + self.mlp(self.ln_2(x))
+
+    def pooled(self, x: Tensor, rows: Tensor, batch: int, mask: Tensor | None) -> Tensor:
+        """The block's output at one position of each input alone, `rows` [batch] of x: exact, and all that is read."""
+        normed = self.ln_1(x)
+        x = ops.gather(x, rows, 0) + self.attn.pooled(normed, ops.gather(normed, rows, 0), batch, mask)
+        return x + self.mlp(self.ln_2(x))  # [batch, width]
+
+
+class ImageTower(nn.Cell):
+    """Pixels to image features: the vision transformer (Dosovitskiy et al. 2021) with CLIP's norm before its blocks."""
+
+    def __init__(self, size: Architecture, tensors: Tensors, dtype: ms.Type = ms.float32, form: Form = PLAIN) -> None:
+        super().__init__()
+        width = size.vision_width
+        self.patch_size, self.dtype, self.folded = size.patch_size, dtype, form.folded
+        # pixels come channels last, so the kernel's [width, 3, p, p] becomes one row of p * p * 3 per output
+        kernel = tensors["visual.conv1.weight"].transpose(0, 2, 3, 1).reshape(width, -1)
+        self.conv1 = Dense(np.ascontiguousarray(kernel), None, dtype, "visual.conv1")
+        self.class_embedding = parameter(tensors, "visual.class_embedding", dtype)
+        self.positional_embedding = parameter(tensors, "visual.positional_embedding", dtype)
+        self.ln_pre = LayerNorm(tensors, "visual.ln_pre")
+        names = [f"visual.transformer.resblocks.{layer}" for layer in range(size.vision_layers)]
+        self.resblocks = nn.CellList([Block(tensors, name, width, dtype, form) for name in names])
+        self.ln_post = form.norm(tensors, "visual.ln_post")
+        self.proj = projection(tensors, "visual.proj", dtype)
+        self.mean, self.std = Tensor(MEAN * 255), Tensor(STD * 255)
+        self.transpose = ops.Transpose()
+        self.bias_add = ops.BiasAdd()
+
+    def construct(self, pixels: Tensor) -> Tensor:
+        """uint8 [batch, image_size, image_size, 3] → fp32 [batch, embed_dim], not yet of unit length."""
+        batch, side, p = pixels.shape[0], pixels.shape[1], self.patch_size
+        grid = side // p
+        if not self.folded:
+            pixels = (pixels.astype(ms.float32) - self.mean) / self.std
+        patches = self.transpose(pixels.reshape(batch, grid, p, grid, p * 3), (0, 1, 3, 2, 4))
+        patches = patches.reshape(batch * grid * grid, p * p * 3)  # a patch a row
+        x = self.conv1(patches.astype(self.dtype)).reshape(batch, grid * grid, -1)
+        length, width = grid * grid + 1, x.shape[-1]
+        if self.folded:  # one bias over a whole image spares the broadcasts; it holds the class embedding too
+            x = ops.concat((ops.zeros((batch, 1, width), self.dtype), x), 1).reshape(batch, length * width)
+            x = self.bias_add(x, self.positional_embedding.reshape(length * width))
+        else:
+            x = ops.concat((self.class_embedding.broadcast_to((batch, 1, width)), x), 1) + self.positional_embedding
+        x = self.ln_pre(x.reshape(batch * length, width))
+        for block in self.resblocks[:-1]:
+            x = block(x, batch, None)
+        x = self.resblocks[-1].pooled(x, ops.arange(batch) * length, batch, None)  # the class token's
+        return self.proj(self.ln_post(x)).astype(ms.float32)
+
+
+class TextTower(nn.Cell):
+    """Tokens to text features: a causal transformer, read at the end-of-text token."""
+
+    def __init__(self, size: Architecture, tensors: Tensors, dtype: ms.Type = ms.float32, form: Form = PLAIN) -> None:
+        super().__init__()
+        self.folded = form.folded
+        self.token_embedding = parameter(tensors, "token_embedding.weight", dtype)
+        self.positional_embedding = parameter(tensors, "positional_embedding", dtype)
+        names = [f"transformer.resblocks.{layer}" for layer in range(size.text_layers)]
+        self.resblocks = nn.CellList([Block(tensors, name, size.text_width, dtype, form) for name in names])
+        self.ln_final = form.norm(tensors, "ln_final")
+        self.text_projection = projection(tensors, "text_projection", dtype)
+        self.bias_add = ops.BiasAdd()
+
+    def construct(self, tokens: Tensor, ends: Tensor) -> Tensor:
+        """int32 [batch, length], and where each end-of-text token stands, int32 [batch] → fp32 [batch, embed_dim].
+
+        `length` may be anything from the longest text of the batch to the context length: a causal tower's output at a
+        position depends on nothing after it.
+        """
+        batch, length = tokens.shape
+        positions = self.positional_embedding[:length]
+        x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)  # [batch * length, width]
+        width = x.shape[-1]
+        if self.folded:
+            x = self.bias_add(x.reshape(batch, length * width), positions.reshape(-1)).reshape(batch * length, width)
+        else:
+            x = (x.reshape(batch, length, width) + positions).reshape(batch * length, width)
+        steps = ops.arange(length)
+        causal = ops.where(steps > steps.reshape(length, 1), MASKED, 0.0)  # [length, length]
+        for block in self.resblocks[:-1]:
+            x = block(x, batch, causal)
+        seen = ops.where(steps > ends.reshape(batch, 1, 1, 1), MASKED, 0.0)  # [batch, 1, 1, length]
+        x = self.resblocks[-1].pooled(x, ops.arange(batch) * length + ends, batch, seen)
+        return self.text_projection(self.ln_final(x)).astype(ms.float32)
+
+
+def parameter(tensors: Tensors, name: str, dtype: ms.Type) -> Parameter:
+    return Parameter(Tensor(tensors[name], dtype), name=name)
+
+
+def dense(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
+    return Dense(tensors[f"{name}.weight"], tensors[f"{name}.bias"], dtype, name)
+
+
+def projection(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
+    """A projection into the shared space, stored [width, embed_dim]; it has a bias once a norm was folded into it."""
+    return Dense(np.ascontiguousarray(tensors[name].T), tensors.get(f"{name}_bias"), dtype, name)
+
+
+def fold(size: Architecture, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
+    """The same network's tensors for `QUICK`: exact but for rounding, computed in float64.
+
+    Pixel normalisation goes into the patch embedding, the class embedding into its position, gain and bias of a norm into
+    the matrix behind it, 1/8 of attention into the queries, and the slope of QuickGELU into the matrices around it.
+    """
+    folded = dict(tensors)
+    kernel = tensors["visual.conv1.weight"].astype(np.float64)
+    shift = -np.einsum("ocij,c->o", kernel, MEAN / STD)
+    folded["visual.conv1.weight"] = _single(kernel / (255.0 * STD[:, None, None]))
+    positions = tensors["visual.positional_embedding"].astype(np.float64)
+    class_row = positions[:1] + tensors["visual.class_embedding"]
+    folded["visual.positional_embedding"] = _single(np.concatenate([class_row, positions[1:] + shift]))
+    towers = [("visual.transformer", size.vision_width, size.vision_layers), ("transformer", size.text_width, size.text_layers)]
+    for tower, width, layers in towers:
+        scale = np.concatenate([np.full(width, HEAD_WIDTH**-0.5), np.ones(2 * width)])
+        for layer in range(layers):
+            name = f"{tower}.resblocks.{layer}"
+            _fold_norm(folded, f"{name}.ln_1", f"{name}.attn.in_proj_weight", f"{name}.attn.in_proj_bias", scale)
+            slope = np.full(4 * width, QuickGELU.SLOPE)
+            _fold_norm(folded, f"{name}.ln_2", f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", slope)
+            c_proj = f"{name}.mlp.c_proj.weight"
+            folded[c_proj] = _single(folded[c_proj].astype(np.float64) / QuickGELU.SLOPE)
+    for norm, name in (("visual.ln_post", "visual.proj"), ("ln_final", "text_projection")):
+        matrix = tensors[name].astype(np.float64)
+        folded[f"{name}_bias"] = _single(tensors[f"{norm}.bias"] @ matrix)
+        folded[name] = _single(tensors[f"{norm}.weight"][:, None] * matrix)
+    return folded
+
+
+def _fold_norm(folded: dict[str, NDArray[np.float32]], norm: str, weight: str, bias: str, scale: NDArray[np.float64]) -> None:
+    """Folds a norm's gain and bias, and a scale of the outputs, into the weight [out, in] and the bias [out] behind it."""
+    matrix = folded[weight].astype(np.float64)
+    folded[bias] = _single((folded[bias] + matrix @ folded[f"{norm}.bias"]) * scale)
+    folded[weight] = _single(matrix * folded[f"{norm}.weight"] * scale[:, None])
+
+
+def _single(array: NDArray[np.float64]) -> NDArray[np.float32]:
+    return array.astype(np.float32)

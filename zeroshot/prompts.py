@@ -1,0 +1,23 @@
+"""Class names × prompt templates → the texts that the model reads."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from zeroshot.errors import ZeroshotError
+
+PLACEHOLDER = "{}"
+
+
+def fill(classes: Sequence[str], templates: Sequence[str], class_names: Literal["spaces", "raw"]) -> list[str]:
+    """Each class in each template, class by class: `len(classes) * len(templates)` texts.
+
+    `{}` is replaced literally, wherever it stands; all else in a template, braces too, is text.
+
+    Raises:
+        ZeroshotError: a template holds no `{}`.
+    """
+    for template in templates:
+        if PLACEHOLDER not in template:
+            raise ZeroshotError(f"prompt.templates: «{template}» has no {{}} where the class name goes: put one in")
+    names = [name.replace("_", " ") if class_names == "spaces" else name for name in classes]
+    return [template.replace(PLACEHOLDER, name) for name in names for template in templates]
