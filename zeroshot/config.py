@@ -1,5 +1,6 @@
 """The schema of every config key: plain dataclasses and enums; Hydra checks files and overrides against them."""
 
+import copy
 import os
 from dataclasses import dataclass, field
 from enum import Enum
@@ -89,7 +90,7 @@ class Prompt:
     """The templates that turn a class name into texts."""
 
     name: str = MISSING
-    templates: list[str] = MISSING
+    templates: list[str] = field(default_factory=list)
     class_names: ClassNames = ClassNames.spaces
 
 
@@ -151,6 +152,9 @@ DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv":
 STAGES: dict[str, type] = {"eval": Eval}
 
 
+USER_TEXTS = (("prompt", "templates"),)
+
+
 @dataclass
 class Config:
     """All of a run. OmegaConf knows no union of dataclasses, so `dataset` and `stage` are typed by `checked`."""
@@ -162,27 +166,73 @@ class Config:
     stage: Any = MISSING
 
 
-def checked(composed: DictConfig) -> Config:
-    """The composed config with every key typed, present and in its bounds.
+def resolved(composed: DictConfig) -> dict[str, Any]:
+    """The composed config as plain values, with the interpolations of our files done and those in user text left alone.
+
+    Raises:
+        ZeroshotError: an interpolation can't be resolved.
+    """
+    plain = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
+    assert isinstance(plain, dict)
+    texts = _take_texts(plain)
+    try:
+        config = OmegaConf.to_container(OmegaConf.create(plain), resolve=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise ZeroshotError(_readable(error)) from error
+    assert isinstance(config, dict)
+    for (group, key), text in texts.items():
+        config[group][key] = text
+    return config  # type: ignore[return-value]
+
+
+def checked(config: dict[str, Any]) -> Config:
+    """The resolved config with every key typed, present and in its bounds.
 
     Raises:
         ZeroshotError: a key is missing, of a wrong type, out of its bounds, or not one of its kind's.
     """
-    dataset = _typed(composed, "dataset", DATASETS, "kind")
-    stage = _typed(composed, "stage", STAGES, "name")
+    plain = copy.deepcopy(config)
+    texts = _take_texts(plain)
+    plain["dataset"] = _typed(plain, "dataset", DATASETS, "kind")
+    plain["stage"] = _typed(plain, "stage", STAGES, "name")
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), composed, {"dataset": dataset, "stage": stage})
-        built = OmegaConf.to_object(config)
+        built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
         raise ZeroshotError(_readable(error)) from error
     assert isinstance(built, Config)
+    for (group, key), text in texts.items():
+        setattr(getattr(built, group), key, text)
     _check_sizes(built.model)
     for key, value in (("device.batch_size", built.device.batch_size), ("device.workers", built.device.workers)):
         _check(value >= 1, key, value, "give 1 or more")
-    limit = built.dataset.limit
-    _check(limit is None or limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
-    _check(bool(built.prompt.templates), "prompt.templates", built.prompt.templates, "give at least one, such as '{}'")
+    if (limit := built.dataset.limit) is not None:
+        _check(limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
+    templates = built.prompt.templates
+    _check(isinstance(templates, list) and bool(templates), "prompt.templates", templates, "give a list such as ['{}']")
+    for template in templates:
+        _check(isinstance(template, str), "prompt.templates", template, "it is not a text: quote it")
     return built
+
+
+def folder_of(name: str) -> Path:
+    """Where `conf` or `experiments` lies: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return package / name if (package / name).is_dir() else package.parent / name
+
+
+def templates_of(prompt: str) -> list[str]:
+    """The templates of one of our own prompt sets."""
+    return list(OmegaConf.load(folder_of("conf") / "prompt" / f"{prompt}.yaml").templates)
+
+
+def known_models() -> dict[str, Model]:
+    """Our own models by name."""
+    models = {}
+    for path in sorted((folder_of("conf") / "model").glob("*.yaml")):
+        built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), OmegaConf.load(path)))
+        assert isinstance(built, Model)
+        models[path.stem] = built
+    return models
 
 
 def architecture(model: Model) -> Architecture:
@@ -201,13 +251,22 @@ def home() -> Path:
     return path_of(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")
 
 
-def _typed(composed: DictConfig, group: str, kinds: dict[str, type], key: str) -> DictConfig:
-    node = composed.get(group)
-    kind = node.get(key) if isinstance(node, DictConfig) else None
+def _take_texts(config: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """Takes the user's own texts out of a config: `${…}` in them is text, not an interpolation."""
+    return {
+        (group, key): config[group].pop(key)
+        for group, key in USER_TEXTS
+        if isinstance(config.get(group), dict) and key in config[group]
+    }
+
+
+def _typed(config: dict[str, Any], group: str, kinds: dict[str, type], key: str) -> Any:
+    node = config.get(group)
+    kind = node.get(key) if isinstance(node, dict) else None
     if kind not in kinds:
         raise ZeroshotError(f"{group}.{key}={kind} is not one of {', '.join(kinds)}: choose one with {group}=NAME")
     try:
-        return OmegaConf.merge(OmegaConf.structured(kinds[kind]), node)  # type: ignore[return-value]
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[kind]), node))
     except OmegaConfBaseException as error:
         raise ZeroshotError(_readable(error, group)) from error
 

@@ -73,6 +73,14 @@ class Encoder:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    @staticmethod
+    def whole(pixels: Iterable[Pixels | ZeroshotError]) -> Iterator[Pixels]:
+        """The images themselves; the first that could not be read is raised."""
+        for item in pixels:
+            if isinstance(item, ZeroshotError):
+                raise item
+            yield item
+
     def image_batches(self, pixels: Iterable[Pixels]) -> Iterator[Features]:
         """Features of images that `pixels` has made, a batch at a time."""
         source = iter(pixels)
@@ -87,7 +95,7 @@ class Encoder:
         Raises:
             ZeroshotError: an image can't be read.
         """
-        batches = list(self.image_batches(whole(self.pixels(images))))
+        batches = list(self.image_batches(self.whole(self.pixels(images))))
         return np.concatenate(batches) if batches else np.zeros((0, self.size.embed_dim), np.float32)
 
     def encode_text(self, texts: Sequence[str]) -> Features:
@@ -116,14 +124,6 @@ class Encoder:
             return transform(open_image(image), self.size.image_size, self.interpolation)
         except ZeroshotError as error:
             return error
-
-
-def whole(pixels: Iterable[Pixels | ZeroshotError]) -> Iterator[Pixels]:
-    """The images themselves; the first that could not be read is raised."""
-    for item in pixels:
-        if isinstance(item, ZeroshotError):
-            raise item
-        yield item
 
 
 def _unit(features: NDArray[np.float32]) -> Features:

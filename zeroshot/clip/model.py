@@ -79,7 +79,9 @@ QUICK = Form(folded=True, norm=RowNorm)
 class Dense(nn.Cell):
     """x Wᵀ + b over rows, with the weight stored [out, in] as torch does; without a bias where the checkpoint has none."""
 
-    def __init__(self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, dtype: ms.Type, name: str) -> None:
+    def __init__(
+        self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, dtype: ms.Type, name: str
+    ) -> None:
         super().__init__()
         self.weight = Parameter(Tensor(weight, dtype), name=f"{name}.weight")
         self.bias = None if bias is None else Parameter(Tensor(bias, dtype), name=f"{name}.bias")
@@ -272,7 +274,10 @@ def fold(size: Architecture, tensors: Tensors) -> dict[str, NDArray[np.float32]]
     positions = tensors["visual.positional_embedding"].astype(np.float64)
     class_row = positions[:1] + tensors["visual.class_embedding"]
     folded["visual.positional_embedding"] = _single(np.concatenate([class_row, positions[1:] + shift]))
-    towers = [("visual.transformer", size.vision_width, size.vision_layers), ("transformer", size.text_width, size.text_layers)]
+    towers = [
+        ("visual.transformer", size.vision_width, size.vision_layers),
+        ("transformer", size.text_width, size.text_layers),
+    ]
     for tower, width, layers in towers:
         scale = np.concatenate([np.full(width, HEAD_WIDTH**-0.5), np.ones(2 * width)])
         for layer in range(layers):
@@ -289,7 +294,9 @@ def fold(size: Architecture, tensors: Tensors) -> dict[str, NDArray[np.float32]]
     return folded
 
 
-def _fold_norm(folded: dict[str, NDArray[np.float32]], norm: str, weight: str, bias: str, scale: NDArray[np.float64]) -> None:
+def _fold_norm(
+    folded: dict[str, NDArray[np.float32]], norm: str, weight: str, bias: str, scale: NDArray[np.float64]
+) -> None:
     """Folds a norm's gain and bias, and a scale of the outputs, into the weight [out, in] and the bias [out] behind it."""
     matrix = folded[weight].astype(np.float64)
     folded[bias] = _single((folded[bias] + matrix @ folded[f"{norm}.bias"]) * scale)

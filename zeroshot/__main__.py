@@ -1,0 +1,151 @@
+"""The command line: `python -m zeroshot GROUP=NAME KEY=VALUE …`."""
+
+import csv
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from zeroshot import __version__, results, run, sweep, table
+from zeroshot.config import Config, checked, folder_of, home, resolved
+from zeroshot.errors import ZeroshotError
+
+log = logging.getLogger("zeroshot")
+
+INTERRUPTED = 130
+FLAGS_WITH_VALUE = (
+    "-cd",
+    "--config-dir",
+    "-cp",
+    "--config-path",
+    "-cn",
+    "--config-name",
+    "-p",
+    "--package",
+    "-c",
+    "--cfg",
+)
+
+
+def main() -> int:
+    """Runs the command line and gives its exit status: 0, 1 if anything failed, 130 after Ctrl-C."""
+    arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(f"zeroshot {__version__}")  # noqa: T201
+        return 0
+    status = 0
+    try:
+        check_overrides(arguments)
+        register()
+        hydra.main(config_path=str(folder_of("conf")), config_name="config", version_base="1.3")(task)()
+    except ZeroshotError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
+        status = INTERRUPTED
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    if sweep.current is not None and sweep.current.is_dir():
+        table.write(sweep.current)
+        print((sweep.current / "table.md").read_text(encoding="utf-8"), end="")  # noqa: T201
+        print(f"the sweep: {sweep.current}")  # noqa: T201
+        status = status or int(not table.complete(sweep.current))
+    return status
+
+
+def register() -> None:
+    """Tells Hydra of the schema, the experiments and the resolver of job folders."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in folder_of("experiments").glob("*.yaml"):
+        store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
+    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+    OmegaConf.register_new_resolver("job_folder", sweep.job_folder, replace=True)
+
+
+def task(composed: DictConfig) -> None:
+    """One run of Hydra's: a failure is one line and a record; in a sweep the other jobs go on."""
+    about = HydraConfig.get()
+    folder = Path(about.runtime.output_dir) if about.output_subdir is not None else None
+    record: results.Record = {}
+    try:
+        if folder is not None and not results.lock(folder):
+            raise ZeroshotError(f"{folder} holds another run: choose hydra.run.dir=FOLDER")
+        config = resolved(composed)
+        record = results.start_record(config, list(about.overrides.task))
+        run.run(checked(config), folder, record)
+    except (Exception, KeyboardInterrupt) as error:
+        line = explain(error)
+        if folder is not None and record:
+            results.write_record(folder, record | {"error": line, "finished": results.finished()})
+        if isinstance(error, KeyboardInterrupt) or os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        log.error(line)
+        if not isinstance(error, ZeroshotError):
+            log.error("this is a fault of zeroshot's: HYDRA_FULL_ERROR=1 shows where")
+        if about.mode != RunMode.MULTIRUN:
+            raise SystemExit(1) from error
+    finally:
+        if folder is not None and record:
+            results.unlock(folder)
+
+
+def explain(error: BaseException) -> str:
+    """An error as the one line that people see."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, ZeroshotError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def check_overrides(arguments: list[str]) -> None:
+    """Refuses an override that Hydra's grammar can't read, with the spelling that it can.
+
+    Raises:
+        ZeroshotError: the first such override.
+    """
+    parser = OverridesParser.create()
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("-") or "=" not in argument or before in FLAGS_WITH_VALUE:
+            continue
+        try:
+            parser.parse_override(argument)
+        except HydraException as error:
+            raise ZeroshotError(f"{argument}: Hydra's grammar can't read this; type {spelled(argument)}") from error
+
+
+def spelled(argument: str) -> str:
+    """An override with its value quoted, so that the shell and Hydra's grammar take it for the text that it is."""
+    key, _, value = argument.partition("=")
+    value = value.strip()
+    if value.startswith("[") and value.endswith("]"):
+        items = next(csv.reader([value[1:-1]], skipinitialspace=True), [])
+        text = "[" + ",".join(_double_quoted(item.strip().strip("'")) for item in items) + "]"
+    else:
+        text = _double_quoted(value)
+    override = f"{key}={text}"
+    if "'" in override and not set(override) & set("$`!\\"):
+        return '"' + override.replace('"', '\\"') + '"'
+    return shlex.quote(override)
+
+
+def _double_quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+if __name__ == "__main__":
+    # by its own name, so that the task can be sent to another process
+    from zeroshot.__main__ import main as entry
+
+    sys.exit(entry())

@@ -1,0 +1,199 @@
+"""The record of a run: its folder, its files, and the published figures beside its own."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from zeroshot import __version__
+from zeroshot.classify import Ranking
+from zeroshot.data.image_set import ImageSet
+from zeroshot.errors import ZeroshotError
+from zeroshot.metrics import TOP, confusion
+
+SCHEMA = 1
+RECORD = "result.json"
+LOCK = "run.lock"
+RECORDS = (RECORD, "results.txt")  # either makes a folder a finished run's
+
+Record = dict[str, Any]
+
+
+def claim(folder: Path) -> Path:
+    """The folder, or the next free `-2`, `-3`, made and locked for this process: never one with another run in it."""
+    tried = folder
+    number = 1
+    while not lock(tried):
+        number += 1
+        tried = folder.with_name(f"{folder.name}-{number}")
+    return tried
+
+
+def lock(folder: Path) -> bool:
+    """Makes and locks a folder; False if another run's record or lock lies in it, True if this process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = {"host": socket.gethostname(), "pid": os.getpid()}
+    path = folder / LOCK
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            json.dump(owner, file)
+    except FileExistsError:
+        return lock_owner(folder) == owner
+    except OSError as error:
+        raise ZeroshotError(f"{folder}: can't write there ({error.strerror}): choose hydra.run.dir=FOLDER") from error
+    if any((folder / record).exists() for record in RECORDS):
+        path.unlink()
+        return False
+    return True
+
+
+def lock_owner(folder: Path) -> dict[str, Any] | None:
+    """Who holds a folder, `{host, pid}`; None if nobody does."""
+    try:
+        owner = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+def unlock(folder: Path) -> None:
+    """Gives a folder up, its record written."""
+    (folder / LOCK).unlink(missing_ok=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.replace(path)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV file with `\\n` at its lines' ends, whole or not at all."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write(path, buffer.getvalue())
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes `result.json`: the last file of a run, so that a folder which has it is complete."""
+    write(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in a folder, or None if there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """What tells one resolved config from another, in 16 hex digits."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def start_record(config: Mapping[str, Any], overrides: Sequence[str]) -> Record:
+    """The keys that every record has, failed or not, from before the work starts."""
+    return {
+        "schema": SCHEMA,
+        "stage": config["stage"]["name"],
+        "config": dict(config),
+        "config_digest": digest(config),
+        "versions": versions(),
+        "overrides": list(overrides),
+    }
+
+
+def finished() -> str:
+    """Now, as a record states it: ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that numbers hang on."""
+    import platform
+
+    found = {"zeroshot": __version__, "python": platform.python_version()}
+    for package in ("mindspore", "numpy", "pillow", "hydra-core", "ftfy", "regex"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def write_evaluation(folder: Path, data: ImageSet, ranking: Ranking) -> None:
+    """Writes `predictions.csv`, `per_class.csv` and `confusion.csv`, in data-set and class order."""
+    names = data.classes
+    rows = zip(data.indices, data.labels, ranking.ids, ranking.probabilities, strict=True)
+    write_csv(
+        folder / "predictions.csv",
+        ("index", "label", "prediction", "score", "top5"),
+        (
+            (index, names[label], names[ids[0]], f"{scores[0]:.6f}", "|".join(names[i] for i in ids[:TOP]))
+            for index, label, ids, scores in rows
+        ),
+    )
+    counts = confusion(data.labels, ranking.ids[:, 0], len(names))
+    predicted = counts.sum(axis=0)
+    write_csv(
+        folder / "per_class.csv",
+        ("class", "images", "correct", "recall", "predicted"),
+        (
+            (name, row.sum(), row[i], f"{row[i] / row.sum():.6f}" if row.sum() else "", predicted[i])
+            for i, (name, row) in enumerate(zip(names, counts, strict=True))
+        ),
+    )
+    write_csv(
+        folder / "confusion.csv",
+        ("label", *names),
+        ((name, *row) for name, row in zip(names, counts.tolist(), strict=True)),
+    )
+
+
+def references(
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    prompt: Mapping[str, Any],
+    top1: float,
+    templates_of: Callable[[str], Sequence[str]],
+) -> list[dict[str, Any]]:
+    """Published figures of exactly this work, as fractions of 1, with our distance from each; mostly there are none.
+
+    `model`, `data` and `prompt` are the record's, of a whole test split; `templates_of` tells a named prompt set's.
+    """
+    found = []
+    for entry in published():
+        percent = entry["top1"].get(model["weights"]["identity"])
+        same_work = (
+            data["name"] == entry["dataset"]
+            and data["labels"] == "fine"
+            and list(prompt["templates"]) == list(templates_of(entry["prompt"]))
+            and prompt["class_names"] == entry["class_names"]
+            and model["interpolation"] == entry["interpolation"]
+        )
+        if same_work and percent is not None:
+            figure = round(percent / 100, 6)
+            found.append({"source": entry["source"], "top1": figure, "delta": round(top1 - figure, 6)})
+    return found
+
+
+def published() -> list[dict[str, Any]]:
+    """What others published, from `published.yaml`: source, protocol, and top-1 in percent by model."""
+    listed = OmegaConf.to_container(OmegaConf.load(str(files("zeroshot") / "published.yaml")))
+    assert isinstance(listed, list)
+    return listed
