@@ -9,6 +9,9 @@ from zeroshot.errors import ZeroshotError
 
 DTYPES = {"CPU": "float32", "Ascend": "float16", "GPU": "float16"}  # what dtype=auto means
 
+DEVICES = Path("/dev")  # Ascend cards lie in it as davinci0, davinci1, …
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
+
 
 @dataclass(frozen=True)
 class Device:
@@ -35,7 +38,7 @@ def prepare(target: str = "auto", id: int = 0, dtype: str = "auto") -> Device:
     """
     global _in_use
     if target == "auto":
-        target = "Ascend" if list(Path("/dev").glob("davinci[0-9]*")) else "CPU"
+        target = "Ascend" if _ascend_cards() else "CPU"
     dtype = DTYPES[target] if dtype == "auto" else dtype
     if target == "CPU" and dtype != "float32":
         raise ZeroshotError(f"device.dtype={dtype} does not run on a CPU: leave it at auto, or type device=ascend")
@@ -78,19 +81,23 @@ def _set(mindspore: Any, target: str, id: int) -> None:
 def _missing(target: str) -> str | None:
     """What a target needs and this machine lacks, with what to do; None where all of it is there."""
     if target == "Ascend":
-        if not list(Path("/dev").glob("davinci[0-9]*")):
-            return "no Ascend card or driver (no /dev/davinci*): install the NPU driver, and in a container pass the device"
+        if not _ascend_cards():
+            return "no Ascend card or driver (no /dev/davinci*): install the driver, or pass the card into this container"
         toolkit = [os.environ.get(name) for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
         if not any(path and Path(path).is_dir() for path in toolkit):
             return "CANN is not set up (ASCEND_HOME_PATH is unset): install it and source its set_env.sh"
         if not _plugin("libmindspore_ascend"):
             return "this MindSpore is built without Ascend: install the wheel for this system from mindspore.cn/install"
     if target == "GPU":
-        if not Path("/proc/driver/nvidia").exists():
+        if not NVIDIA_DRIVER.exists():
             return "no NVIDIA driver (no /proc/driver/nvidia): install it"
         if not _plugin("libmindspore_gpu"):
             return "this MindSpore is built without CUDA: install a build with it from mindspore.cn/install"
     return None
+
+
+def _ascend_cards() -> list[Path]:
+    return list(DEVICES.glob("davinci[0-9]*"))
 
 
 def _plugin(name: str) -> bool:
