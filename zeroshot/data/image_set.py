@@ -1,11 +1,17 @@
 """Labelled images in a fixed order, whatever they are read from."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from zeroshot.data.source import shown
+from zeroshot.errors import ZeroshotError
 
 Picture = Image.Image | NDArray[np.uint8]
 
@@ -14,9 +20,10 @@ Picture = Image.Image | NDArray[np.uint8]
 class ImageSet:
     """Images with one label each.
 
-    `images[i]` is a PIL image or a uint8 array [H, W, 3], made when it is asked for; `labels` holds int64 class ids [N];
-    `classes` are the names in the order of their ids, as the data set spells them; `indices` are the images' places in
-    the whole split [N]; `fingerprint` is a sha256 over classes, labels and image content of the whole split.
+    `images[i]` is a PIL image or a uint8 array [H, W, 3], made when it is asked for; `labels` holds int64 class ids
+    [N]; `label_kind` is fine or coarse for CIFAR, else class; `classes` are the names in the order of their ids, as the
+    data set spells them; `indices` are the images' places in the whole split [N]; `fingerprint` is a sha256 over
+    classes, labels and image content of the whole split.
     """
 
     name: str
@@ -58,3 +65,25 @@ class Selection(Sequence[Picture]):
         if isinstance(index, slice):
             return Selection(self.images, self.places[index])
         return self.images[int(self.places[index])]
+
+
+def fingerprint(classes: Sequence[str], labels: NDArray[np.int64], content: Iterable[bytes | memoryview]) -> str:
+    """A sha256 (hex) over class names, labels and image content, which comes in the order of the images."""
+    digest = hashlib.sha256(json.dumps({"classes": list(classes), "images": len(labels)}).encode())
+    digest.update(labels.astype("<i8").tobytes())
+    for part in content:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def empty_classes(labels: NDArray[np.int64], classes: Sequence[str]) -> list[str]:
+    """The names of the classes that no image has."""
+    counts = np.bincount(labels, minlength=len(classes))
+    return [name for name, count in zip(classes, counts, strict=True) if count == 0]
+
+
+def refuse_empty_classes(labels: NDArray[np.int64], classes: Sequence[str], source: Path) -> None:
+    """Raises ZeroshotError, naming `source` and the first such class, where a class has no image."""
+    if empty := empty_classes(labels, classes):
+        more = f" nor of {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise ZeroshotError(f"{shown(source)} holds no image of class «{empty[0]}»{more}: it is not the whole set")

@@ -1,0 +1,178 @@
+"""A folder per class becomes a set of images; what does not fit is refused with its path."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zeroshot.data import image_folder
+from zeroshot.data.image_set import ImageSet
+from zeroshot.errors import ZeroshotError
+
+
+def write(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 3), (shade, 0, 0)).save(path)
+    return path
+
+
+def shades(data: ImageSet) -> list[int]:
+    return [int(np.asarray(image)[0, 0, 0]) for image in data.images]
+
+
+def fill(root: Path) -> Path:
+    """Three classes of 2, 1 and 3 images; the shade of red is the place that each should get."""
+    write(root / "Zebra" / "0.png", 0)
+    write(root / "Zebra" / "1.bmp", 1)
+    write(root / "ant" / "deep" / "down" / "a.PNG", 2)
+    write(root / "big bee" / "1.png", 3)
+    write(root / "big bee" / "10.webp", 4)
+    write(root / "big bee" / "2.gif", 5)
+    return root
+
+
+def refusal(root: Path, class_names: Path | None = None, split: str = "test") -> str:
+    with pytest.raises(ZeroshotError) as caught:
+        image_folder.load(root, class_names, "mine", split)
+    return str(caught.value)
+
+
+def test_classes_and_images_come_in_sorted_order(tmp_path: Path) -> None:
+    data = image_folder.load(fill(tmp_path), None, "mine", "test")
+    assert (data.name, data.split, data.label_kind) == ("mine", "test", "class")
+    assert data.classes == ("Zebra", "ant", "big bee")
+    assert data.labels.tolist() == [0, 0, 1, 2, 2, 2]
+    assert data.labels.dtype == np.int64
+    assert data.indices.tolist() == [0, 1, 2, 3, 4, 5]
+    assert shades(data)[:4] == [0, 1, 2, 3]
+    assert isinstance(data.images[0], Image.Image)
+    assert data.images[0].size == (4, 3)
+
+
+def test_names_are_taken_from_the_file_in_the_folders_order(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("zebra (animal)\nant\nbee\n")
+    assert image_folder.load(fill(tmp_path / "set"), names).classes == ("zebra (animal)", "ant", "bee")
+
+
+def test_the_names_may_lie_beside_the_folders_and_other_files_there_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = fill(tmp_path) / "names.txt"
+    names.write_text("a\nb\nc\n")
+    assert image_folder.load(tmp_path, names).classes == ("a", "b", "c")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    (tmp_path / "README").touch()
+    (tmp_path / "list.csv").touch()
+    image_folder.load(tmp_path, names)
+    assert f"{tmp_path / 'README'} (and 1 more) beside the class folders is not part of the set" in caplog.text
+
+
+def test_a_number_of_names_that_is_not_that_of_the_folders_is_told(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("zebra\nant\n")
+    line = refusal(fill(tmp_path / "set"), names)
+    assert f"{names} has 2 names" in line
+    assert f"{tmp_path / 'set'} has 3 folders" in line
+
+
+def test_missing_names_are_told_with_their_key(tmp_path: Path) -> None:
+    line = refusal(fill(tmp_path / "set"), tmp_path / "names.txt")
+    assert f"{tmp_path / 'names.txt'}, the file of dataset.class_names, cannot be read" in line
+
+
+def test_a_folder_of_the_split_s_name_is_the_set(tmp_path: Path) -> None:
+    fill(tmp_path / "val")
+    fill(tmp_path / "train")
+    write(tmp_path / "train" / "ant" / "more.png", 9)
+    assert len(image_folder.load(tmp_path, split="val")) == 6
+    assert len(image_folder.load(tmp_path, split="train")) == 7
+    assert "type dataset.split=train" in refusal(tmp_path, split="test")
+
+
+@pytest.mark.parametrize("split", ["", ".", "..", "/", "nothing", "val/.."])
+def test_without_a_folder_of_the_split_s_name_the_root_is_the_set(split: str, tmp_path: Path) -> None:
+    assert len(image_folder.load(fill(tmp_path), split=split)) == 6
+
+
+def test_hidden_files_and_windows_leftovers_are_passed_over(tmp_path: Path) -> None:
+    before = image_folder.load(fill(tmp_path))
+    for name in (".DS_Store", "ant/.hidden.png", "ant/.git/x.txt", "ant/Thumbs.db", "Zebra/desktop.ini", ".cache/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    after = image_folder.load(tmp_path)
+    assert (after.classes, after.labels.tolist()) == (before.classes, before.labels.tolist())
+    assert after.fingerprint == before.fingerprint
+
+
+def test_files_that_are_no_images_are_refused_in_a_class(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "big bee" / "notes.txt").touch()
+    assert f"{tmp_path / 'big bee' / 'notes.txt'} is no picture" in refusal(tmp_path)
+    (tmp_path / "ant" / "deep" / "broken.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "ant" / "pipe.png")
+    assert f"{tmp_path / 'ant' / 'deep' / 'broken.png'} (and 2 more) is no picture" in refusal(tmp_path)
+
+
+def test_images_beside_the_class_folders_are_refused(tmp_path: Path) -> None:
+    write(fill(tmp_path) / "a.png", 0)
+    write(tmp_path / "b.png", 0)
+    assert f"{tmp_path / 'a.png'} (and 1 more) lies in no class's folder" in refusal(tmp_path)
+
+
+def test_a_class_without_images_is_told(tmp_path: Path) -> None:
+    (fill(tmp_path) / "cow" / "deep").mkdir(parents=True)
+    assert f"{tmp_path / 'cow'} holds no images" in refusal(tmp_path)
+
+
+def test_one_folder_or_none_is_no_set(tmp_path: Path) -> None:
+    assert "holds no folders: dataset.root" in refusal(tmp_path)
+    fill(tmp_path / "inner")
+    assert "holds one folder, «inner»: dataset.root" in refusal(tmp_path)
+
+
+def test_a_missing_root_is_told_with_its_key(tmp_path: Path) -> None:
+    line = refusal(tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in line
+    assert "dataset.root" in line
+    assert "experiment=quickstart" in line
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set")
+    (root / "linked").symlink_to(root / "ant")
+    (root / "Zebra" / "link.png").symlink_to(root / "ant" / "deep" / "down" / "a.PNG")
+    data = image_folder.load(root)
+    assert data.labels.tolist() == [0, 0, 0, 1, 2, 2, 2, 3]
+    (root / "ant" / "deep" / "up").symlink_to(root / "ant")
+    assert "is a link to a folder that was met already" in refusal(root)
+
+
+def test_a_folder_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")) / "a.png", 0)
+    line = refusal(tmp_path)
+    assert "caf\\udce9" in line
+    assert line.encode("utf-8")
+
+
+def test_the_fingerprint_is_of_content_not_of_place(tmp_path: Path) -> None:
+    first = image_folder.load(fill(tmp_path / "one"))
+    again = image_folder.load(fill(tmp_path / "two" / "val"), None, "other", "val")
+    assert first.fingerprint == again.fingerprint
+    os.utime(tmp_path / "one" / "Zebra" / "0.png", (0, 0))
+    (tmp_path / "one" / "Zebra" / "0.png").rename(tmp_path / "one" / "Zebra" / "00.png")
+    assert image_folder.load(tmp_path / "one").fingerprint == first.fingerprint
+
+    seen = {first.fingerprint}
+    write(tmp_path / "one" / "Zebra" / "00.png", 7)  # another content
+    seen.add(image_folder.load(tmp_path / "one").fingerprint)
+    (tmp_path / "one" / "Zebra" / "1.bmp").rename(tmp_path / "one" / "ant" / "1.bmp")  # another class
+    seen.add(image_folder.load(tmp_path / "one").fingerprint)
+    (tmp_path / "one" / "Zebra").rename(tmp_path / "one" / "Donkey")  # another name
+    seen.add(image_folder.load(tmp_path / "one").fingerprint)
+    (tmp_path / "one" / "ant" / "1.bmp").unlink()
+    seen.add(image_folder.load(tmp_path / "one").fingerprint)
+    assert len(seen) == 5
