@@ -1,0 +1,59 @@
+"""Reads safetensors files: the library checks the header, the values are read one tensor at a time."""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from safetensors import SafetensorError, safe_open
+
+from zeroshot.clip.stored import Array, Contents, Stored, from_bytes, item_size, read_exactly
+from zeroshot.errors import ZeroshotError
+
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts so is a safetensors file: the header's length, then JSON."""
+    return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32
+
+
+def read_safetensors(file: BinaryIO, path: Path) -> Contents:
+    """The tensors of an open safetensors file.
+
+    The file is not mapped: mapped pages would count once more beside the arrays, and a file that shrinks under the map
+    would kill the process.
+    """
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise ZeroshotError(f"{path}: a safetensors file that is cut short or damaged ({error})") from error
+    length = int.from_bytes(read_exactly(file, 0, 8).tobytes(), "little")
+    header = json.loads(read_exactly(file, 8, length).tobytes())
+    notes = header.pop("__metadata__", None) or {}
+    tensors = {}
+    for name, entry in header.items():
+        dtype, shape, (begin, end) = _DTYPES.get(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
+        if dtype is None:
+            raise ZeroshotError(f"{path}: '{name}' is {entry['dtype']}, a dtype that is not read; store it as float32")
+        if end - begin != math.prod(shape) * item_size(dtype):
+            raise ZeroshotError(f"{path}: '{name}' has {end - begin} bytes, which is not {list(shape)} of {dtype}")
+        tensors[name] = Stored(shape, dtype, partial(_read, file, 8 + length + begin, end - begin, dtype, shape))
+    return Contents("safetensors", tensors, notes.get("activation"))
+
+
+def _read(file: BinaryIO, offset: int, length: int, dtype: str, shape: tuple[int, ...]) -> Array:
+    return from_bytes(read_exactly(file, offset, length), dtype).reshape(shape)
