@@ -210,7 +210,9 @@ def _pickle(path: Path) -> dict[str, object]:
     try:
         return array_pickle.load(contents(path))
     except ValueError as error:
-        raise ZeroshotError(f"{shown(path)} is not a pickle that CIFAR has there, or a damaged one: {error}") from error
+        raise ZeroshotError(
+            f"{shown(path)} is not a pickle that CIFAR has there, or a damaged one: {shown(error)}"
+        ) from error
 
 
 def _upright(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -35,9 +35,9 @@ def checked(names: Sequence[str], source: Path) -> tuple[str, ...]:
         if not _is_text(name):
             raise ZeroshotError(f"{shown(source)}: class name {place}, «{shown(name)}», is not plain text")
         if first.setdefault(name, place) != place and tuple(names) != _imagenet():
-            raise ZeroshotError(f"{shown(source)}: class names {first[name]} and {place} are both «{name}»")
+            raise ZeroshotError(f"{shown(source)}: class names {first[name]} and {place} are both «{shown(name)}»")
     if len(names) < 2:
-        listed = ", ".join(f"«{name}»" for name in names) or "none"
+        listed = ", ".join(f"«{shown(name)}»" for name in names) or "none"
         raise ZeroshotError(f"{shown(source)}: to classify takes two or more classes, here is {listed}")
     return tuple(names)
 

@@ -42,7 +42,7 @@ def load(path: Path, class_names: Path | None = None, name: str = "csv", split: 
     if class_names is None:
         if all(NUMBER.fullmatch(label) for _, _, label in rows):
             raise ZeroshotError(
-                f"{shown(path)}: all labels are numbers, such as {rows[0][2]}: "
+                f"{shown(path)}: all labels are numbers, such as {shown(rows[0][2])}: "
                 "set dataset.class_names to a text file with the classes' names, one a line"
             )
         classes = names_file.checked(sorted({label for _, _, label in rows}), path)
@@ -50,7 +50,7 @@ def load(path: Path, class_names: Path | None = None, name: str = "csv", split: 
         classes = names_file.read(class_names, "dataset.class_names")
     labels = _ids(rows, classes, path)
     if unused := empty_classes(labels, classes):
-        log.warning("%s lists no image of class «%s», nor of %d more", shown(path), unused[0], len(unused) - 1)
+        log.warning("%s lists no image of class «%s», nor of %d more", shown(path), shown(unused[0]), len(unused) - 1)
     images = ImageFiles(path.parent, [_found(image, path, line) for line, image, _ in rows])
     return ImageSet(
         name=name,
@@ -107,7 +107,9 @@ def _ids(rows: list[Row], classes: tuple[str, ...], path: Path) -> NDArray[np.in
         if label not in places:
             raise ZeroshotError(f"{shown(path)}, line {line}: the label «{shown(label)}» is not {wanted}")
         if label in twice:
-            raise ZeroshotError(f"{shown(path)}, line {line}: two classes are called «{label}»: label by id instead")
+            raise ZeroshotError(
+                f"{shown(path)}, line {line}: two classes are called «{shown(label)}»: label by id instead"
+            )
     return np.array([places[label] for _, _, label in rows], dtype=np.int64)
 
 

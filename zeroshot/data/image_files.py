@@ -16,7 +16,7 @@ from zeroshot.data.image_set import Picture, Selection
 from zeroshot.data.source import reason, shown
 from zeroshot.errors import ZeroshotError
 
-PIECE = 1 << 20  # bytes read at a time
+PIECE = 1 << 16  # bytes read at a time: each thread keeps that much
 AHEAD = 512  # files handed to the threads at a time
 
 

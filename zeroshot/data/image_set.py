@@ -86,4 +86,6 @@ def refuse_empty_classes(labels: NDArray[np.int64], classes: Sequence[str], sour
     """Raises ZeroshotError, naming `source` and the first such class, where a class has no image."""
     if empty := empty_classes(labels, classes):
         more = f" nor of {len(empty) - 1} more" if len(empty) > 1 else ""
-        raise ZeroshotError(f"{shown(source)} holds no image of class «{empty[0]}»{more}: it is not the whole set")
+        raise ZeroshotError(
+            f"{shown(source)} holds no image of class «{shown(empty[0])}»{more}: it is not the whole set"
+        )

@@ -49,8 +49,10 @@ def text(path: Path, key: str = "") -> str:
 
 
 def shown(text: object) -> str:
-    """The text as any terminal can print it: control characters and bytes that are no UTF-8 are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    """The text as any terminal can print it: what is not printable is escaped, the middle of a long one left out."""
+    whole = str(text)
+    short = whole if len(whole) <= 400 else f"{whole[:200]} … {whole[-200:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in short)
 
 
 def reason(error: OSError | ValueError) -> str:
