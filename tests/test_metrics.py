@@ -36,7 +36,9 @@ def test_calibration_error_by_hand() -> None:
 
 def test_a_bin_holds_its_upper_edge_and_certainty_counts() -> None:
     assert expected_calibration_error(np.array([True]), np.array([1.0])) == 0.0
-    assert expected_calibration_error(np.array([False, True]), np.array([1 / 15, 1 / 15])) == pytest.approx(0.5 - 1 / 15)
+    assert expected_calibration_error(np.array([False, True]), np.array([1 / 15, 1 / 15])) == pytest.approx(
+        0.5 - 1 / 15
+    )
 
 
 @given(arrays(np.bool_, 40), arrays(np.float64, 40, elements=st.floats(0, 1)))

@@ -9,7 +9,12 @@ from zeroshot.prompts import fill
 
 
 def test_texts_come_class_by_class() -> None:
-    assert fill(["cat", "oak_tree"], ["a {}.", "the {}."], "spaces") == ["a cat.", "the cat.", "a oak tree.", "the oak tree."]
+    assert fill(["cat", "oak_tree"], ["a {}.", "the {}."], "spaces") == [
+        "a cat.",
+        "the cat.",
+        "a oak tree.",
+        "the oak tree.",
+    ]
 
 
 def test_raw_names_keep_their_underscores() -> None:

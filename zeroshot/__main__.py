@@ -44,10 +44,14 @@ def main() -> int:
         return 0
     status = 0
     try:
-        check_overrides(arguments)
+        flags, overrides = split(arguments)
+        check_overrides(overrides)
+        sys.argv[1:] = [*flags, *overrides]  # Hydra takes overrides in one piece alone
         register()
         hydra.main(config_path=str(folder_of("conf")), config_name="config", version_base="1.3")(task)()
     except ZeroshotError as error:
+        if full_errors():
+            raise
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
@@ -87,8 +91,8 @@ def task(composed: DictConfig) -> None:
     except (Exception, KeyboardInterrupt) as error:
         line = explain(error)
         if folder is not None and record:
-            results.write_record(folder, record | {"error": line, "finished": results.finished()})
-        if isinstance(error, KeyboardInterrupt) or os.environ.get("HYDRA_FULL_ERROR"):
+            results.write_record(folder, record | {"error": line})
+        if isinstance(error, KeyboardInterrupt) or full_errors():
             raise
         log.error(line)
         if not isinstance(error, ZeroshotError):
@@ -100,6 +104,11 @@ def task(composed: DictConfig) -> None:
             results.unlock(folder)
 
 
+def full_errors() -> bool:
+    """Whether the user asked for stack traces, in Hydra's way."""
+    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+
+
 def explain(error: BaseException) -> str:
     """An error as the one line that people see."""
     if isinstance(error, KeyboardInterrupt):
@@ -109,20 +118,31 @@ def explain(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def check_overrides(arguments: list[str]) -> None:
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The flags, each with its value, and the overrides of a command line that mixes them."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        belongs_to_flag = argument.startswith("-") or (bool(flags) and flags[-1] in FLAGS_WITH_VALUE)
+        (flags if belongs_to_flag else overrides).append(argument)
+    return flags, overrides
+
+
+def check_overrides(overrides: list[str]) -> None:
     """Refuses an override that Hydra's grammar can't read, with the spelling that it can.
 
     Raises:
         ZeroshotError: the first such override.
     """
     parser = OverridesParser.create()
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        if argument.startswith("-") or "=" not in argument or before in FLAGS_WITH_VALUE:
-            continue
+    for override in overrides:
         try:
-            parser.parse_override(argument)
+            parser.parse_override(override)
         except HydraException as error:
-            raise ZeroshotError(f"{argument}: Hydra's grammar can't read this; type {spelled(argument)}") from error
+            advice = (
+                f"type {spelled(override)}" if "=" in override else "type KEY=VALUE or GROUP=NAME; --help lists them"
+            )
+            raise ZeroshotError(f"{override}: Hydra's grammar can't read this; {advice}") from error
 
 
 def spelled(argument: str) -> str:

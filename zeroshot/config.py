@@ -21,6 +21,13 @@ class Interpolation(Enum):
     bilinear = "bilinear"
 
 
+class Activation(Enum):
+    """The activation of the MLPs: OpenAI's x·sigmoid(1.702x), or the exact GELU of later CLIPs."""
+
+    quick_gelu = "quick_gelu"
+    gelu = "gelu"
+
+
 class ClassNames(Enum):
     """How a class name enters a template: with spaces for underscores, or as the data set spells it."""
 
@@ -82,6 +89,7 @@ class Model:
     text_width: int = MISSING
     text_layers: int = MISSING
     interpolation: Interpolation = Interpolation.bicubic
+    activation: Activation = Activation.quick_gelu
     weights: Weights = field(default_factory=Weights)
 
 
@@ -172,17 +180,15 @@ def resolved(composed: DictConfig) -> dict[str, Any]:
     Raises:
         ZeroshotError: an interpolation can't be resolved.
     """
-    plain = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
-    assert isinstance(plain, dict)
+    plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
     texts = _take_texts(plain)
     try:
-        config = OmegaConf.to_container(OmegaConf.create(plain), resolve=True, enum_to_str=True)
+        config: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True, enum_to_str=True)
     except OmegaConfBaseException as error:
         raise ZeroshotError(_readable(error)) from error
-    assert isinstance(config, dict)
     for (group, key), text in texts.items():
         config[group][key] = text
-    return config  # type: ignore[return-value]
+    return config  # type: ignore[no-any-return]
 
 
 def checked(config: dict[str, Any]) -> Config:

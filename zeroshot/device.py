@@ -82,7 +82,9 @@ def _missing(target: str) -> str | None:
     """What a target needs and this machine lacks, with what to do; None where all of it is there."""
     if target == "Ascend":
         if not _ascend_cards():
-            return "no Ascend card or driver (no /dev/davinci*): install the driver, or pass the card into this container"
+            return (
+                "no Ascend card or driver (no /dev/davinci*): install the driver, or pass the card into this container"
+            )
         toolkit = [os.environ.get(name) for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
         if not any(path and Path(path).is_dir() for path in toolkit):
             return "CANN is not set up (ASCEND_HOME_PATH is unset): install it and source its set_env.sh"

@@ -1,17 +1,17 @@
 """Class names × prompt templates → the texts that the model reads."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from zeroshot.errors import ZeroshotError
 
 PLACEHOLDER = "{}"
 
 
-def fill(classes: Sequence[str], templates: Sequence[str], class_names: Literal["spaces", "raw"]) -> list[str]:
+def fill(classes: Sequence[str], templates: Sequence[str], class_names: str) -> list[str]:
     """Each class in each template, class by class: `len(classes) * len(templates)` texts.
 
-    `{}` is replaced literally, wherever it stands; all else in a template, braces too, is text.
+    With `class_names="spaces"` underscores in names become spaces, with "raw" they stay. `{}` is replaced literally,
+    wherever it stands; all else in a template, braces too, is text.
 
     Raises:
         ZeroshotError: a template holds no `{}`.

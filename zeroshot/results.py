@@ -88,7 +88,8 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Writes `result.json`: the last file of a run, so that a folder which has it is complete."""
+    """Writes `result.json`, with the time: the last file of a run, so that a folder which has it is complete."""
+    record = record | {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     write(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -116,11 +117,6 @@ def start_record(config: Mapping[str, Any], overrides: Sequence[str]) -> Record:
         "versions": versions(),
         "overrides": list(overrides),
     }
-
-
-def finished() -> str:
-    """Now, as a record states it: ISO 8601, UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -122,6 +122,10 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
     known = known_models()
     path = weights_path(model)
     checkpoint = weights.load(path, architecture(model), {name: architecture(each) for name, each in known.items()})
+    if checkpoint.activation not in (None, model.activation.value):
+        raise ZeroshotError(
+            f"{path} was trained with another activation: type model.activation={checkpoint.activation}"
+        )
     digest = weights.file_digest(path)
     openai = {each.weights.sha256: name for name, each in known.items() if str(each.weights.url).startswith(OPENAI)}
     described = {
@@ -159,6 +163,7 @@ def build(config: Config, checkpoint: Checkpoint) -> tuple["Encoder", dict[str, 
         target=prepared.target,
         dtype=prepared.dtype,
         interpolation=config.model.interpolation.value,
+        activation=config.model.activation.value,
         batch_size=wanted.batch_size,
         workers=wanted.workers,
     )

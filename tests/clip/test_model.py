@@ -97,6 +97,17 @@ def test_no_parameter_of_the_image_tower_is_dropped(name: str) -> None:
     assert np.abs(changed - FIXTURE["image"]).max() > 10 * BOUND
 
 
+def test_the_exact_gelu_differs_from_quick_gelu_and_is_the_same_in_both_forms() -> None:
+    tensors = draw(SMALL)
+    pixels = ms.Tensor(FIXTURE["pixels"])
+    plain = unit(ms.jit(ImageTower(SMALL, tensors, ms.float32, PLAIN, "gelu").construct)(pixels))
+    folded = fold(SMALL, tensors, "gelu")
+    quick = unit(ms.jit(ImageTower(SMALL, folded, ms.float32, QUICK, "gelu").construct)(pixels))
+    np.testing.assert_allclose(plain, FIXTURE["image_gelu"], atol=BOUND)
+    np.testing.assert_allclose(quick, plain, atol=BOUND)
+    assert np.abs(plain - FIXTURE["image"]).max() > 10 * BOUND
+
+
 def test_half_precision_keeps_its_norms_and_softmax_in_float32() -> None:
     from zeroshot.clip.model import Attention, LayerNorm
 

@@ -20,11 +20,11 @@ TEXTS = ["", "a", "a photo of a dog.", "a photo of the big pickup truck.", "å‘æ
 def main() -> None:
     """Writes the fixture."""
     pixels = np.random.default_rng(7).integers(0, 256, (5, SMALL.image_size, SMALL.image_size, 3), np.uint8)
-    image, text = transformers_clip.features(
-        transformers_clip.model(SMALL, draw(SMALL)), pixels, Tokenizer()(TEXTS)
-    )
+    tokens = Tokenizer()(TEXTS)
+    image, text = transformers_clip.features(transformers_clip.model(SMALL, draw(SMALL)), pixels, tokens)
+    image_gelu, _ = transformers_clip.features(transformers_clip.model(SMALL, draw(SMALL), "gelu"), pixels, tokens)
     FIXTURE.parent.mkdir(exist_ok=True)
-    np.savez_compressed(FIXTURE, pixels=pixels, texts=np.array(TEXTS), image=image, text=text)
+    np.savez_compressed(FIXTURE, pixels=pixels, texts=np.array(TEXTS), image=image, text=text, image_gelu=image_gelu)
 
 
 if __name__ == "__main__":

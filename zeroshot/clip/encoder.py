@@ -4,21 +4,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Literal
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
+from PIL import Image
 
 from zeroshot.clip.architecture import CONTEXT_LENGTH, Architecture
-from zeroshot.clip.image import Source, open_image, transform
-from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, Tensors, TextTower, fold
+from zeroshot.clip.image import Interpolation, open_image, transform
+from zeroshot.clip.model import PLAIN, QUICK, Activation, Form, ImageTower, Tensors, TextTower, fold
 from zeroshot.clip.tokenizer import Tokenizer
 from zeroshot.errors import ZeroshotError
 
 Features = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+Source = str | Path | Image.Image | Pixels
 
 TEXT_BATCH = 64
 TEXT_STEP = 8  # lengths of text are rounded up to a multiple of this, so that few shapes are compiled
@@ -33,6 +35,7 @@ class Encoder:
         target: "CPU" gets the quick form of the towers, every other device the plain one.
         dtype: "float32", "float16" or "bfloat16".
         interpolation: the filter that resizes images.
+        activation: of the MLPs; a checkpoint was trained with one of the two.
         batch_size: images in a batch; a short last batch is padded, since each shape is compiled anew.
         workers: threads that read and resize images beside the tower.
     """
@@ -44,7 +47,8 @@ class Encoder:
         *,
         target: str = "CPU",
         dtype: str = "float32",
-        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+        interpolation: Interpolation = "bicubic",
+        activation: Activation = "quick_gelu",
         batch_size: int = 16,
         workers: int = 2,
     ) -> None:
@@ -53,10 +57,10 @@ class Encoder:
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
         self._tokenizer = Tokenizer()
         form: Form = QUICK if target == "CPU" else PLAIN
-        tensors = fold(size, tensors) if form.folded else tensors
+        tensors = fold(size, tensors, activation) if form.folded else tensors
         precision = getattr(ms, dtype)
-        self._image_tower = ms.jit(ImageTower(size, tensors, precision, form).construct)
-        self._text_tower = ms.jit(TextTower(size, tensors, precision, form).construct)
+        self._image_tower = ms.jit(ImageTower(size, tensors, precision, form, activation).construct)
+        self._text_tower = ms.jit(TextTower(size, tensors, precision, form, activation).construct)
 
     def pixels(self, images: Iterable[Source]) -> Iterator[Pixels | ZeroshotError]:
         """Each image as uint8 [image_size, image_size, 3], or why it can't be read; in order, read ahead in threads."""
@@ -129,4 +133,5 @@ class Encoder:
 def _unit(features: NDArray[np.float32]) -> Features:
     if not np.isfinite(features).all():
         raise ZeroshotError("the network gave features that are not finite: try device.dtype=float32")
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    unit: Features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return unit

@@ -7,6 +7,7 @@ where broadcasts and `LayerNorm` are slow: what is linear around them is folded 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import mindspore as ms
 import numpy as np
@@ -17,6 +18,7 @@ from zeroshot.clip.architecture import HEAD_WIDTH, Architecture
 from zeroshot.clip.image import MEAN, STD
 
 Tensors = Mapping[str, NDArray[np.float32]]
+Activation = Literal["quick_gelu", "gelu"]
 
 EPSILON = 1e-5  # of every LayerNorm; MindSpore's own default differs
 MASKED = -1e9  # added to the logits of positions that attention must not see
@@ -64,12 +66,26 @@ class QuickGELU(nn.Cell):
         return x * self.sigmoid(self.SLOPE * x)
 
 
+class GELU(nn.Cell):
+    """x · Φ(x) with the exact normal distribution (Hendrycks and Gimpel 2016), as later CLIPs have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erf = ops.Erf()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return 0.5 * x * (1.0 + self.erf(x * 0.5**0.5))
+
+
 @dataclass(frozen=True)
 class Form:
     """How the operations are carried out: the seam between a CPU and every other target."""
 
     folded: bool
     norm: Callable[[Tensors, str], nn.Cell]
+
+    def activation(self, name: Activation) -> nn.Cell:
+        return GELU() if name == "gelu" else QuickGELU(scaled=self.folded)
 
 
 PLAIN = Form(folded=False, norm=LayerNorm)
@@ -137,10 +153,10 @@ class Attention(nn.Cell):
 class MLP(nn.Cell):
     """Four times the width, the activation, and back."""
 
-    def __init__(self, tensors: Tensors, name: str, dtype: ms.Type, form: Form) -> None:
+    def __init__(self, tensors: Tensors, name: str, dtype: ms.Type, activation: nn.Cell) -> None:
         super().__init__()
         self.c_fc = dense(tensors, f"{name}.c_fc", dtype)
-        self.activation = QuickGELU(scaled=form.folded)
+        self.activation = activation
         self.c_proj = dense(tensors, f"{name}.c_proj", dtype)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -150,12 +166,14 @@ class MLP(nn.Cell):
 class Block(nn.Cell):
     """A pre-norm residual block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
+    def __init__(
+        self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form, activation: Activation
+    ) -> None:
         super().__init__()
         self.ln_1 = form.norm(tensors, f"{name}.ln_1")
         self.attn = Attention(tensors, f"{name}.attn", width, dtype, form)
         self.ln_2 = form.norm(tensors, f"{name}.ln_2")
-        self.mlp = MLP(tensors, f"{name}.mlp", dtype, form)
+        self.mlp = MLP(tensors, f"{name}.mlp", dtype, form.activation(activation))
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # [batch * length, width]
         x = x + self.attn(self.ln_1(x), batch, mask)
@@ -171,7 +189,14 @@ class Block(nn.Cell):
 class ImageTower(nn.Cell):
     """Pixels to image features: the vision transformer (Dosovitskiy et al. 2021) with CLIP's norm before its blocks."""
 
-    def __init__(self, size: Architecture, tensors: Tensors, dtype: ms.Type = ms.float32, form: Form = PLAIN) -> None:
+    def __init__(
+        self,
+        size: Architecture,
+        tensors: Tensors,
+        dtype: ms.Type = ms.float32,
+        form: Form = PLAIN,
+        activation: Activation = "quick_gelu",
+    ) -> None:
         super().__init__()
         width = size.vision_width
         self.patch_size, self.dtype, self.folded = size.patch_size, dtype, form.folded
@@ -182,7 +207,7 @@ class ImageTower(nn.Cell):
         self.positional_embedding = parameter(tensors, "visual.positional_embedding", dtype)
         self.ln_pre = LayerNorm(tensors, "visual.ln_pre")
         names = [f"visual.transformer.resblocks.{layer}" for layer in range(size.vision_layers)]
-        self.resblocks = nn.CellList([Block(tensors, name, width, dtype, form) for name in names])
+        self.resblocks = nn.CellList([Block(tensors, name, width, dtype, form, activation) for name in names])
         self.ln_post = form.norm(tensors, "visual.ln_post")
         self.proj = projection(tensors, "visual.proj", dtype)
         self.mean, self.std = Tensor(MEAN * 255), Tensor(STD * 255)
@@ -214,13 +239,20 @@ class ImageTower(nn.Cell):
 class TextTower(nn.Cell):
     """Tokens to text features: a causal transformer, read at the end-of-text token."""
 
-    def __init__(self, size: Architecture, tensors: Tensors, dtype: ms.Type = ms.float32, form: Form = PLAIN) -> None:
+    def __init__(
+        self,
+        size: Architecture,
+        tensors: Tensors,
+        dtype: ms.Type = ms.float32,
+        form: Form = PLAIN,
+        activation: Activation = "quick_gelu",
+    ) -> None:
         super().__init__()
         self.folded = form.folded
         self.token_embedding = parameter(tensors, "token_embedding.weight", dtype)
         self.positional_embedding = parameter(tensors, "positional_embedding", dtype)
         names = [f"transformer.resblocks.{layer}" for layer in range(size.text_layers)]
-        self.resblocks = nn.CellList([Block(tensors, name, size.text_width, dtype, form) for name in names])
+        self.resblocks = nn.CellList([Block(tensors, name, size.text_width, dtype, form, activation) for name in names])
         self.ln_final = form.norm(tensors, "ln_final")
         self.text_projection = projection(tensors, "text_projection", dtype)
         self.bias_add = ops.BiasAdd()
@@ -261,7 +293,7 @@ def projection(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
     return Dense(np.ascontiguousarray(tensors[name].T), tensors.get(f"{name}_bias"), dtype, name)
 
 
-def fold(size: Architecture, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
+def fold(size: Architecture, tensors: Tensors, activation: Activation = "quick_gelu") -> dict[str, NDArray[np.float32]]:
     """The same network's tensors for `QUICK`: exact but for rounding, computed in float64.
 
     Pixel normalisation goes into the patch embedding, the class embedding into its position, gain and bias of a norm into
@@ -283,10 +315,10 @@ def fold(size: Architecture, tensors: Tensors) -> dict[str, NDArray[np.float32]]
         for layer in range(layers):
             name = f"{tower}.resblocks.{layer}"
             _fold_norm(folded, f"{name}.ln_1", f"{name}.attn.in_proj_weight", f"{name}.attn.in_proj_bias", scale)
-            slope = np.full(4 * width, QuickGELU.SLOPE)
+            slope = np.full(4 * width, QuickGELU.SLOPE if activation == "quick_gelu" else 1.0)
             _fold_norm(folded, f"{name}.ln_2", f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", slope)
             c_proj = f"{name}.mlp.c_proj.weight"
-            folded[c_proj] = _single(folded[c_proj].astype(np.float64) / QuickGELU.SLOPE)
+            folded[c_proj] = _single(folded[c_proj].astype(np.float64) / slope)
     for norm, name in (("visual.ln_post", "visual.proj"), ("ln_final", "text_projection")):
         matrix = tensors[name].astype(np.float64)
         folded[f"{name}_bias"] = _single(tensors[f"{norm}.bias"] @ matrix)

@@ -1,0 +1,73 @@
+"""What the tests through the command line share: a small model, a small CIFAR-100, and the command itself."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from safetensors.numpy import save_file
+
+from tests.data.cifar_files import write_cifar100_python
+from tests.drawn import SMALL, draw
+
+ROOT = Path(__file__).parents[1]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn weights of `SMALL` in OpenAI's names."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(draw(SMALL), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def config_dir(tmp_path_factory: pytest.TempPathFactory, small_weights: Path) -> Path:
+    """A user's own folder with a model of a size that is no variant's: one YAML."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "model").mkdir()
+    own = {"name": "small", **asdict(SMALL), "weights": {"path": str(small_weights)}}
+    OmegaConf.save(own, folder / "model" / "small.yaml")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CIFAR-100 of 12 images and six classes."""
+    return write_cifar100_python(tmp_path_factory.mktemp("data") / "cifar-100-python")
+
+
+@pytest.fixture
+def zeroshot(tmp_path: Path) -> Command:
+    """`python -m zeroshot ARGUMENTS` in an empty folder, with a home of its own; output as text."""
+
+    def command(*arguments: str, cwd: Path = tmp_path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        surroundings = {**os.environ, "ZEROSHOT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), **environment}
+        return subprocess.run(
+            [sys.executable, "-m", "zeroshot", *arguments],
+            cwd=cwd,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+
+    return command
+
+
+@pytest.fixture
+def small(zeroshot: Command, config_dir: Path, cifar: Path) -> Command:
+    """The command with the small model on the small data set."""
+
+    def command(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        given = ("--config-dir", str(config_dir), f"dataset.root={cifar}", "device=cpu", "device.batch_size=8")
+        return zeroshot(*given, *arguments, **more)
+
+    return command

@@ -1,0 +1,225 @@
+"""The command line as people use it: a process of its own, its files, its exit status, its one line."""
+
+import csv
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Command
+from tests.drawn import SMALL, draw
+from zeroshot import __version__
+from zeroshot.__main__ import check_overrides, spelled, split
+from zeroshot.clip.encoder import Encoder
+from zeroshot.errors import ZeroshotError
+
+
+def record(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_whole_record(small: Command, tmp_path: Path) -> None:
+    done = small("model=small", "hydra.run.dir=out", "prompt=photo")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    folder = tmp_path / "out"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {".hydra", "zeroshot.log", "result.json", "predictions.csv", "per_class.csv", "confusion.csv"}
+    left = record(folder)
+    assert left["schema"] == 1
+    assert left["stage"] == "eval"
+    assert left["config"]["model"]["vision_width"] == SMALL.vision_width
+    assert left["model"]["weights"]["identity"] is None
+    assert left["references"] == []
+    assert left["device"] == {"target": "CPU", "dtype": "float32", "batch_size": 8, "world_size": 1}
+    assert (left["dataset"]["size"], left["dataset"]["classes"], left["dataset"]["labels"]) == (12, 6, "fine")
+    assert left["timing"]["images_encoded"] == 12
+    assert left["timing"]["texts_encoded"] == 6
+    assert left["versions"]["zeroshot"] == __version__
+    assert "prompt=photo" in left["overrides"]
+    predictions = rows(folder / "predictions.csv")
+    assert [row["index"] for row in predictions] == [str(i) for i in range(12)]
+    correct = sum(row["label"] == row["prediction"] for row in predictions)
+    assert left["metrics"]["correct"] == correct
+    assert left["metrics"]["top1"] == correct / 12
+    assert f"Top1 Accuracy={correct / 12:.2%}" in done.stdout
+    assert f"Top1 Accuracy={correct / 12:.2%}" in (folder / "zeroshot.log").read_text(encoding="utf-8")
+    assert sum(int(row["images"]) for row in rows(folder / "per_class.csv")) == 12
+
+
+def test_a_run_can_be_repeated_from_its_record_and_batch_sizes_agree(small: Command, tmp_path: Path) -> None:
+    predictions = {}
+    for size in (1, 7, 32):
+        done = small("model=small", f"hydra.run.dir=b{size}", f"device.batch_size={size}", "prompt=plain")
+        assert done.returncode == 0, done.stderr
+        predictions[size] = rows(tmp_path / f"b{size}" / "predictions.csv")
+    for size in (7, 32):
+        for ours, other in zip(predictions[1], predictions[size], strict=True):
+            assert float(ours["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
+            assert ours["prediction"] == other["prediction"]
+    again = small("model=small", "hydra.run.dir=b7", "device.batch_size=7", "prompt=plain")
+    assert again.returncode == 0
+    first, second = tmp_path / "b7", tmp_path / "b7-2"  # never into the same folder
+    assert (first / "predictions.csv").read_bytes() == (second / "predictions.csv").read_bytes()
+    assert record(first)["config_digest"] == record(second)["config_digest"]
+    assert record(first)["metrics"] == record(second)["metrics"]
+
+
+def test_keys_of_the_model_can_all_be_set_on_the_command_line(
+    small: Command, small_weights: Path, tmp_path: Path
+) -> None:
+    sizes = [f"model.{name}={value}" for name, value in vars(SMALL).items()]
+    done = small(
+        *sizes, f"model.weights.path={small_weights}", "model.name=mine", "hydra.run.dir=out", "dataset.limit=6"
+    )
+    assert done.returncode == 0, done.stderr
+    assert record(tmp_path / "out")["model"]["name"] == "mine"
+    assert [row["index"] for row in rows(tmp_path / "out" / "predictions.csv")] == ["0", "2", "4", "6", "8", "10"]
+
+
+def test_a_failed_job_leaves_its_record_and_the_rest_run(
+    small: Command, tmp_path: Path, config_dir: Path, small_weights: Path
+) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(small_weights.read_bytes()[:5000])
+    paths = f"model.weights.path={small_weights},{cut},{small_weights}"
+    limits = "dataset.limit=6"
+    done = small("-m", "model=small", paths, limits, "prompt=plain", "hydra.sweep.dir=sweep")
+    assert done.returncode == 1, done.stdout
+    folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert [folder.name for folder in folders] == [f"{n}_small_plain" for n in range(3)]
+    assert "metrics" in record(folders[0])
+    assert str(cut) in record(folders[1])["error"]
+    assert "metrics" not in record(folders[1])
+    assert "metrics" in record(folders[2])
+    assert "Traceback" not in done.stderr
+    table = rows(tmp_path / "sweep" / "table.csv")
+    assert [row["status"] == "ok" for row in table] == [True, False]  # the first and the last are one config
+    assert (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.weights.path=nowhere.safetensors"], "nowhere.safetensors"),
+        (["dataset.root=nowhere"], "nowhere"),
+        (["device=ascend"], "no Ascend card or driver"),
+        (["prompt.templates=['a photo']"], "prompt.templates: «a photo»"),
+        (["prompt.templates=['" + "word " * 80 + "{}']"], "tokens"),
+    ],
+)
+def test_a_single_run_that_fails_says_one_line_and_leaves_its_record(
+    small: Command, tmp_path: Path, overrides: list[str], told: str
+) -> None:
+    done = small("model=small", "hydra.run.dir=out", *overrides)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert told in done.stderr
+    left = record(tmp_path / "out")
+    assert left["error"] == done.stderr.strip()
+    assert "metrics" not in left
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".hydra", "zeroshot.log", "result.json"}
+
+
+def test_a_pickle_that_runs_a_command_runs_nothing(small: Command, tmp_path: Path, cifar: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            import os
+
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    bad = tmp_path / "cifar-100-python"
+    bad.mkdir()
+    (bad / "meta").write_bytes((cifar / "meta").read_bytes())
+    (bad / "test").write_bytes(pickle.dumps({"data": Bomb(), "fine_labels": [0], "coarse_labels": [0]}, protocol=2))
+    done = small("model=small", f"dataset.root={bad}")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert str(bad / "test") in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_error_shows_its_trace_on_request(small: Command) -> None:
+    done = small("model=small", "dataset.root=nowhere", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ZeroshotError" in done.stderr
+
+
+def test_help_and_config_come_without_mindspore(zeroshot: Command) -> None:
+    for arguments in (["--help"], ["--cfg", "job", "model=clip_vit_l_14@336"]):
+        code = (
+            f"import sys; sys.argv = ['zeroshot', *{arguments!r}]\n"
+            "from zeroshot.__main__ import main\n"
+            "status = main()\n"
+            "sys.exit(status or 100 * ('mindspore' in sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "image_size: 336" in done.stdout
+
+
+def test_the_help_page_names_every_choice(zeroshot: Command) -> None:
+    done = zeroshot("--help")
+    assert done.returncode == 0
+    for word in ("clip_vit_l_14@336", "image_folder", "openai_imagenet_7", "ascend", "experiment", "--config-dir"):
+        assert word in done.stdout
+
+
+def test_the_version_is_told(zeroshot: Command) -> None:
+    assert zeroshot("--version").stdout == f"zeroshot {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("stage.images=https://a.b/c?x=1&y=2", "'stage.images=\"https://a.b/c?x=1&y=2\"'"),
+        ("stage.labels=[向日葵,bird's nest]", '"stage.labels=[\\"向日葵\\",\\"bird\'s nest\\"]"'),
+        ("dataset.root=~/photos", "'dataset.root=\"~/photos\"'"),
+        ("dataset.root=C#", "'dataset.root=\"C#\"'"),
+        ("dataset.name=été", "'dataset.name=\"été\"'"),
+        ("dataset.root=photos (1)", "'dataset.root=\"photos (1)\"'"),
+    ],
+)
+def test_what_hydra_cannot_read_is_told_with_its_quoted_spelling(typed: str, told: str) -> None:
+    with pytest.raises(ZeroshotError) as caught:
+        check_overrides([typed])
+    assert told in str(caught.value)
+    shell = subprocess.run(["sh", "-c", f"printf %s {spelled(typed)}"], capture_output=True, text=True, check=True)
+    check_overrides([shell.stdout])  # what the shell makes of the spelling can be read
+
+
+def test_flags_may_stand_anywhere_and_keep_their_values() -> None:
+    typed = ["model=a", "--config-dir", "a=~b", "-m", "dataset.limit=3", "--cfg", "job"]
+    assert split(typed) == (["--config-dir", "a=~b", "-m", "--cfg", "job"], ["model=a", "dataset.limit=3"])
+
+
+def test_a_word_that_is_no_override_is_told(zeroshot: Command) -> None:
+    done = zeroshot("clip_vit_b_32")
+    assert done.returncode == 1
+    assert done.stderr.startswith("clip_vit_b_32: ")
+    assert "KEY=VALUE" in done.stderr
+
+
+def test_the_encoder_gives_what_the_command_line_scored(small: Command, tmp_path: Path, cifar: Path) -> None:
+    from zeroshot.data import cifar as cifar_data
+    from zeroshot.prompts import fill
+
+    assert small("model=small", "hydra.run.dir=out", "prompt=plain").returncode == 0
+    data = cifar_data.load(cifar, "test", "fine", "cifar100")
+    encoder = Encoder(SMALL, draw(SMALL), batch_size=8)
+    scores = encoder.encode_image(data.images) @ encoder.encode_text(fill(data.classes, ["{}"], "spaces")).T
+    best = np.asarray(scores.argmax(axis=1))
+    assert [row["prediction"] for row in rows(tmp_path / "out" / "predictions.csv")] == [data.classes[i] for i in best]
