@@ -32,7 +32,7 @@ def five(tmp_path: Path) -> ImageFiles:
 def test_it_is_a_sequence_of_pictures(five: ImageFiles) -> None:
     assert len(five) == 5
     assert [shade(image) for image in five] == [0, 1, 2, 3, 4]
-    assert shade(five[-1]) == 4
+    assert [shade(five[place]) for place in (-1, -5, 4)] == [4, 0, 4]
     assert [shade(image) for image in five[1::2]] == [1, 3]
     assert isinstance(five[0], Image.Image)
     for place in (5, -6):
