@@ -54,9 +54,9 @@ def open_image(source: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Im
     if isinstance(source, np.ndarray):
         return _from_array(source)
     try:
-        # Read before the file is closed; what is returned no longer needs it.
-        with Image.open(source, formats=_formats()) as image:
-            return _upright_rgb(image, str(source))
+        # By name, Pillow would map some files into memory, where it muddles TIFFs that are turned.
+        with open(source, "rb") as file:
+            return _upright_rgb(Image.open(file, formats=_formats()), str(source))
     except ZeroshotError:
         raise
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     try:
-        image.load()  # first: some formats keep their metadata behind the pixels, TIFF is turned upright here
+        image.load()  # before the metadata is read, which some formats keep behind the pixels
     except Exception as error:  # as above
         raise ZeroshotError(f"{name}: cut short or damaged ({error}); replace it") from None
     turn = UPRIGHT.get(_orientation(image, name))
@@ -133,6 +133,8 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image, name: str) -> int:
+    if image.format == "TIFF":  # which Pillow has turned already
+        return 1
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception as error:  # metadata, not pixels: the picture is as good without
