@@ -7,13 +7,19 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from zeroshot.__main__ import register
-from zeroshot.config import Config, architecture, checked, folder_of, known_models, resolved, templates_of
+from zeroshot.config import Config, architecture, folder_of, known_models, templates_of
 from zeroshot.errors import ZeroshotError
+from zeroshot.validation import checked, resolved
 
 GROUPS = ("model", "dataset", "prompt", "device", "stage")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((folder_of("conf") / group).glob("*.yaml"))]
 EXPERIMENTS = [path.stem for path in sorted(folder_of("experiments").glob("*.yaml"))]
-NEEDED = {"image_folder": ["dataset.root=photos"], "csv": ["dataset.root=photos.csv"]}
+NEEDED = {
+    "image_folder": ["dataset.root=photos"],
+    "csv": ["dataset.root=photos.csv"],
+    "predict": ["stage.images=photos", "stage.labels=[cat,dog]"],
+    "convert": ["stage.output=small.safetensors"],
+}
 
 
 def composed(*overrides: str) -> Config:
@@ -91,12 +97,24 @@ def test_a_model_yaml_is_short_and_its_sizes_fit_one_another() -> None:
         ("model.image_size=225", "model.image_size=225 can't be used: it must be a multiple of model.patch_size=32"),
         ("model.text_width=100", "model.text_width=100 can't be used: it must be a multiple of 64"),
         ("prompt.templates=[]", "prompt.templates=[] can't be used"),
+        ("stage=predict stage.labels=[cat]", "stage.images: give a file, a folder, a glob"),
+        ("stage=predict stage.images=x", "give the candidate labels with stage.labels"),
+        (
+            "stage=predict stage.images=x stage.labels=[cat,1e3]",
+            "stage.labels=1000.0 can't be used: it is not a text: quote it",
+        ),
+        (
+            "stage=predict stage.images=x stage.labels=[true]",
+            "stage.labels=True can't be used: it is not a text: quote it",
+        ),
+        ("stage=predict stage.images=x stage.labels=[cat] stage.top_k=0", "stage.top_k=0 can't be used"),
+        ("stage=convert", "stage.output: "),
         ("dataset.kind=folder", "dataset.kind=folder is not one of cifar"),
     ],
 )
 def test_a_mistake_is_told_by_its_key(override: str, told: str) -> None:
     with pytest.raises(ZeroshotError) as caught:
-        composed(override)
+        composed(*override.split())
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 

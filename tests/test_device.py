@@ -1,4 +1,4 @@
-"""The calls that MindSpore gets for each target, by a stand-in that notes them, and what an absent device is told as."""
+"""The calls that MindSpore gets for each target, noted by a stand-in, and what is said of an absent device."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,7 +85,7 @@ def test_a_missing_card_a_missing_toolkit_and_a_build_without_it_are_told_apart(
     with pytest.raises(ZeroshotError, match=r"CANN is not set up.*set_env\.sh"):
         device.prepare("Ascend")
     (machine.cards / "davinci0").unlink()
-    with pytest.raises(ZeroshotError, match="no Ascend card or driver.*device=cpu"):
+    with pytest.raises(ZeroshotError, match=r"no Ascend card or driver.*device=cpu"):
         device.prepare("Ascend")
     assert machine.fake.calls == []
 

@@ -82,7 +82,7 @@ def test_a_record_of_another_schema_or_a_broken_one_is_none(tmp_path: Path) -> N
 
 
 MODEL = {"name": "clip_vit_b_32", "interpolation": "bilinear", "weights": {"identity": "clip_vit_b_32"}}
-DATA = {"name": "cifar100", "labels": "fine"}
+DATA = {"name": "cifar100", "labels": "fine", "size": 10000}
 PROMPT = {"templates": ["a picture of {}"], "class_names": "raw"}
 
 
@@ -98,6 +98,7 @@ def test_the_same_work_gets_its_published_figure_and_the_distance_from_it() -> N
         ({**MODEL, "weights": {"identity": None}}, DATA, PROMPT),
         (MODEL, {**DATA, "labels": "coarse"}, PROMPT),
         (MODEL, {**DATA, "name": "cifar10"}, PROMPT),
+        (MODEL, {**DATA, "size": 9999}, PROMPT),
         (MODEL, DATA, {**PROMPT, "class_names": "spaces"}),
         (MODEL, DATA, {**PROMPT, "templates": ["a picture of {}."]}),
     ],

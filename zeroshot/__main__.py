@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -16,8 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zeroshot import __version__, results, run, sweep, table
-from zeroshot.config import Config, checked, folder_of, home, resolved
+from zeroshot.config import Config, folder_of, home
 from zeroshot.errors import ZeroshotError
+from zeroshot.validation import checked, resolved
 
 log = logging.getLogger("zeroshot")
 
@@ -59,6 +61,7 @@ def main() -> int:
         status = INTERRUPTED
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
+    status = status or int(sweep.failed)
     if sweep.current is not None and sweep.current.is_dir():
         table.write(sweep.current)
         print((sweep.current / "table.md").read_text(encoding="utf-8"), end="")  # noqa: T201
@@ -85,8 +88,11 @@ def task(composed: DictConfig) -> None:
     try:
         if folder is not None and not results.lock(folder):
             raise ZeroshotError(f"{folder} holds another run: choose hydra.run.dir=FOLDER")
+        plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
+        overrides: Any = OmegaConf.to_container(about.overrides.task, resolve=False)
+        record = results.start_record(plain, overrides)
         config = resolved(composed)
-        record = results.start_record(config, list(about.overrides.task))
+        record = results.start_record(config, overrides)
         run.run(checked(config), folder, record)
     except (Exception, KeyboardInterrupt) as error:
         line = explain(error)
@@ -97,6 +103,7 @@ def task(composed: DictConfig) -> None:
         log.error(line)
         if not isinstance(error, ZeroshotError):
             log.error("this is a fault of zeroshot's: HYDRA_FULL_ERROR=1 shows where")
+        sweep.failed = True
         if about.mode != RunMode.MULTIRUN:
             raise SystemExit(1) from error
     finally:

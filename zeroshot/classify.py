@@ -28,7 +28,8 @@ class Ranking:
 def class_embeddings(text_features: Floats, classes: int) -> NDArray[np.float64]:
     """One unit vector a class [classes, embed_dim]: the mean of its templates' unit vectors, made unit again.
 
-    `text_features` [classes * templates, embed_dim] are unit vectors, class by class (Radford et al. 2021, section 3.1.4).
+    `text_features` [classes * templates, embed_dim] are unit vectors, class by class; the ensemble over the embedding
+    space is that of Radford et al. 2021, section 3.1.4.
     """
     means = text_features.astype(np.float64).reshape(classes, -1, text_features.shape[-1]).mean(axis=1)
     return means / np.linalg.norm(means, axis=1, keepdims=True)  # type: ignore[no-any-return]

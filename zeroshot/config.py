@@ -1,17 +1,16 @@
 """The schema of every config key: plain dataclasses and enums; Hydra checks files and overrides against them."""
 
-import copy
 import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING, OmegaConf
 
 from zeroshot.clip.architecture import Architecture
-from zeroshot.errors import ZeroshotError
+
+PACKAGE = "package:"
 
 
 class Interpolation(Enum):
@@ -123,6 +122,8 @@ class Cifar:
     split: Split = Split.test
     labels: Labels = Labels.fine
     limit: int | None = None
+    url: Any = None  # of the archive: one address or a list of mirrors
+    sha256: str | None = None
 
 
 @dataclass
@@ -150,74 +151,80 @@ class Csv:
 
 
 @dataclass
+class Shapes:
+    """The embedded data set, drawn anew from its seed."""
+
+    kind: str = "shapes"
+    name: str = MISSING
+    split: Split = Split.test
+    labels: Labels = Labels.fine
+    seed: int | None = None  # another one gives other images
+    size: int = 1000
+    limit: int | None = None
+
+
+@dataclass
 class Eval:
     """Top-1 and its kin over a data set."""
 
     name: str = "eval"
 
 
-DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv}
-STAGES: dict[str, type] = {"eval": Eval}
+@dataclass
+class Predict:
+    """The best of some labels for some images."""
+
+    name: str = "predict"
+    images: Any = None  # one or a list of file, folder and glob
+    labels: Any = None  # a list
+    labels_file: str | None = None  # one label a line
+    top_k: int = 5
 
 
-USER_TEXTS = (("prompt", "templates"),)
+@dataclass
+class Download:
+    """Fetches what the run would need, for a machine that is offline later."""
+
+    name: str = "download"
+
+
+class SavedPrecision(Enum):
+    """The type in which weights are written."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+@dataclass
+class Convert:
+    """Writes the model's weights as safetensors with OpenAI's names."""
+
+    name: str = "convert"
+    output: str = MISSING
+    dtype: SavedPrecision = SavedPrecision.float32
+
+
+@dataclass
+class Check:
+    """Compares the embedded model on this device with committed features."""
+
+    name: str = "check"
+
+
+DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv, "shapes": Shapes}
+STAGES: dict[str, type] = {"eval": Eval, "predict": Predict, "download": Download, "convert": Convert, "check": Check}
 
 
 @dataclass
 class Config:
-    """All of a run. OmegaConf knows no union of dataclasses, so `dataset` and `stage` are typed by `checked`."""
+    """All of a run. OmegaConf knows no union of dataclasses, so `dataset` and `stage` are typed by
+    `validation.checked`."""
 
     model: Model = MISSING
     prompt: Prompt = MISSING
     device: Device = MISSING
     dataset: Any = MISSING
     stage: Any = MISSING
-
-
-def resolved(composed: DictConfig) -> dict[str, Any]:
-    """The composed config as plain values, with the interpolations of our files done and those in user text left alone.
-
-    Raises:
-        ZeroshotError: an interpolation can't be resolved.
-    """
-    plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
-    texts = _take_texts(plain)
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True, enum_to_str=True)
-    except OmegaConfBaseException as error:
-        raise ZeroshotError(_readable(error)) from error
-    for (group, key), text in texts.items():
-        config[group][key] = text
-    return config  # type: ignore[no-any-return]
-
-
-def checked(config: dict[str, Any]) -> Config:
-    """The resolved config with every key typed, present and in its bounds.
-
-    Raises:
-        ZeroshotError: a key is missing, of a wrong type, out of its bounds, or not one of its kind's.
-    """
-    plain = copy.deepcopy(config)
-    texts = _take_texts(plain)
-    plain["dataset"] = _typed(plain, "dataset", DATASETS, "kind")
-    plain["stage"] = _typed(plain, "stage", STAGES, "name")
-    try:
-        built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-    except OmegaConfBaseException as error:
-        raise ZeroshotError(_readable(error)) from error
-    assert isinstance(built, Config)
-    for (group, key), text in texts.items():
-        setattr(getattr(built, group), key, text)
-    _check_sizes(built.model)
-    for key, value in (("device.batch_size", built.device.batch_size), ("device.workers", built.device.workers)):
-        _check(value >= 1, key, value, "give 1 or more")
-    if (limit := built.dataset.limit) is not None:
-        _check(limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
-    templates = built.prompt.templates
-    _check(isinstance(templates, list) and bool(templates), "prompt.templates", templates, "give a list such as ['{}']")
-    for template in templates:
-        _check(isinstance(template, str), "prompt.templates", template, "it is not a text: quote it")
-    return built
 
 
 def folder_of(name: str) -> Path:
@@ -248,57 +255,12 @@ def architecture(model: Model) -> Architecture:
 
 
 def path_of(text: str) -> Path:
-    """A path as the user typed it, with `~` expanded."""
+    """A path as the user typed it, with `~` expanded; `package:` begins one in this package."""
+    if text.startswith(PACKAGE):
+        return Path(__file__).resolve().parent / text.removeprefix(PACKAGE)
     return Path(text).expanduser()
 
 
 def home() -> Path:
     """The folder of downloaded weights and data."""
     return path_of(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")
-
-
-def _take_texts(config: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    """Takes the user's own texts out of a config: `${…}` in them is text, not an interpolation."""
-    return {
-        (group, key): config[group].pop(key)
-        for group, key in USER_TEXTS
-        if isinstance(config.get(group), dict) and key in config[group]
-    }
-
-
-def _typed(config: dict[str, Any], group: str, kinds: dict[str, type], key: str) -> Any:
-    node = config.get(group)
-    kind = node.get(key) if isinstance(node, dict) else None
-    if kind not in kinds:
-        raise ZeroshotError(f"{group}.{key}={kind} is not one of {', '.join(kinds)}: choose one with {group}=NAME")
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[kind]), node))
-    except OmegaConfBaseException as error:
-        raise ZeroshotError(_readable(error, group)) from error
-
-
-def _check_sizes(model: Model) -> None:
-    for name in Architecture.__dataclass_fields__:
-        _check(getattr(model, name) >= 1, f"model.{name}", getattr(model, name), "give 1 or more")
-    _check(
-        model.image_size % model.patch_size == 0,
-        "model.image_size",
-        model.image_size,
-        f"it must be a multiple of model.patch_size={model.patch_size}",
-    )
-    for key in ("vision_width", "text_width"):
-        _check(getattr(model, key) % 64 == 0, f"model.{key}", getattr(model, key), "it must be a multiple of 64")
-
-
-def _check(holds: bool, key: str, value: object, remedy: str) -> None:
-    if not holds:
-        raise ZeroshotError(f"{key}={value} can't be used: {remedy}")
-
-
-def _readable(error: OmegaConfBaseException, group: str | None = None) -> str:
-    key = getattr(error, "full_key", None) or ""
-    if group and not key.startswith(group):
-        key = f"{group}.{key}"
-    reason = str(error.msg if hasattr(error, "msg") and error.msg else error).split("\n")[0]
-    remedy = "" if "issing mandatory" not in reason else f": give it with {key}=…"
-    return f"{key}: {reason}{remedy}"

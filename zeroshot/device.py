@@ -45,8 +45,8 @@ def prepare(target: str = "auto", id: int = 0, dtype: str = "auto") -> Device:
     device = Device(target, 0 if target == "CPU" else id, dtype)
     if _in_use is not None and (_in_use.target, _in_use.id) != (device.target, device.id):
         raise ZeroshotError(
-            f"device.target={target} device.id={device.id}: this process already runs on {_in_use.target} {_in_use.id}; "
-            "start another one for another device"
+            f"device.target={target} device.id={device.id}: this process already runs on {_in_use.target} "
+            f"{_in_use.id}; start another one for another device"
         )
     if _in_use is None:
         missing = _missing(target)

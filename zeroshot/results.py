@@ -177,6 +177,7 @@ def references(
         percent = entry["top1"].get(model["weights"]["identity"])
         same_work = (
             data["name"] == entry["dataset"]
+            and data["size"] == entry["images"]
             and data["labels"] == "fine"
             and list(prompt["templates"]) == list(templates_of(entry["prompt"]))
             and prompt["class_names"] == entry["class_names"]

@@ -1,58 +1,61 @@
-"""One run: its parts made from a config, then the work, then its record."""
+"""One run: its parts made from a config, then the work of its stage, then its record."""
 
 import logging
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from tqdm import tqdm
+import numpy as np
 
-from zeroshot import results
+from zeroshot import check, predict, results
 from zeroshot.classify import Ranking, class_embeddings, rank
 from zeroshot.clip import weights
-from zeroshot.clip.weights import Checkpoint
-from zeroshot.config import Config, Model, architecture, known_models, path_of, templates_of
-from zeroshot.data import cifar, csv_list, image_folder
+from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
 from zeroshot.data.image_set import ImageSet
 from zeroshot.errors import ZeroshotError
 from zeroshot.metrics import TOP, Metrics, measure
+from zeroshot.parts import (
+    build,
+    cifar_root,
+    class_groups,
+    load_data,
+    load_weights,
+    progress,
+    warn_of_untrained_words,
+    weights_path,
+)
 from zeroshot.prompts import fill
 from zeroshot.results import Record
 
-if TYPE_CHECKING:
-    from zeroshot.clip.encoder import Encoder
-
 log = logging.getLogger(__name__)
-Item = TypeVar("Item")
-
-OPENAI = "https://openaipublic.azureedge.net/"  # where the weights lie whose figures were published
-QUIET_SECONDS = 30  # between two lines of progress where there is no terminal
 
 
-def run(config: Config, folder: Path, record: Record) -> None:
+def run(config: Config, folder: Path | None, record: Record) -> None:
     """Does what the config's stage says, in a folder that is this run's alone, and completes its record there.
 
+    Stages that leave no folder take None.
+
     Raises:
-        ZeroshotError: something of the input can't be used; nothing was written but what is complete.
+        ZeroshotError: something of the input can't be used; what was computed before is written.
     """
-    STAGES[config.stage.name](config, folder, record)
+    name = config.stage.name
+    if folder is None:
+        FOLDERLESS_STAGES[name](config)
+    else:
+        STAGES[name](config, folder, record)
 
 
-def evaluate(config: Config, folder: Path, record: Record) -> None:
+def _evaluate(config: Config, folder: Path, record: Record) -> None:
     """Scores a data set and writes the predictions, the counts and the record."""
     started = time.perf_counter()
     data = load_data(config.dataset)
-    prompt = {
-        "name": config.prompt.name,
-        "templates": list(config.prompt.templates),
-        "class_names": config.prompt.class_names.value,
-    }
+    prompt = described_prompt(config)
     texts = fill(data.classes, prompt["templates"], prompt["class_names"])
     images = data.limited(config.dataset.limit)
     checkpoint, model = load_weights(config.model)
-    encoder, device = build(config, checkpoint)
+    warn_of_untrained_words(config.model, checkpoint, texts)
+    encoder, device = build(config.model, config.device, checkpoint)
 
     text_started = time.perf_counter()
     embeddings = class_embeddings(encoder.encode_text(texts), len(data.classes))
@@ -62,7 +65,8 @@ def evaluate(config: Config, folder: Path, record: Record) -> None:
     ranking = Ranking.joined(rank(features, embeddings, encoder.logit_scale, TOP))
     ended = time.perf_counter()
 
-    metrics = measure(images.labels, ranking.ids, ranking.probabilities, len(data.classes))
+    metrics = _measured(images, ranking)
+    groups = {name: _measured_part(images, ranking, ids) for name, ids in class_groups(config.dataset, data).items()}
     dataset = {
         "name": data.name,
         "split": data.split,
@@ -84,112 +88,129 @@ def evaluate(config: Config, folder: Path, record: Record) -> None:
     }
     results.write_evaluation(folder, images, ranking)
     record |= {"model": model, "dataset": dataset, "prompt": prompt, "device": device, "metrics": vars(metrics)}
+    if groups:
+        record["groups"] = groups
     results.write_record(folder, record | {"references": references, "timing": timing})
-    for line in summary(metrics, references):
+    for line in summary(len(images), metrics, groups, references):
         log.info(line)
-    log.info("the record: %s", folder)
+    log.info("record: %s", folder / results.RECORD)
+    if str(config.model.weights.url).startswith(PACKAGE) and config.model.weights.path is None:
+        log.info("next, with OpenAI's weights: python -m zeroshot model=clip_vit_b_32 dataset=cifar100")
 
 
-STAGES: dict[str, Callable[[Config, Path, Record], None]] = {"eval": evaluate}
+def _predict(config: Config, folder: Path, record: Record) -> None:
+    """Ranks the labels for each image; one that can't be read is told in its line, and how many at the end."""
+    started = time.perf_counter()
+    stage, prompt = config.stage, described_prompt(config)
+    labels = predict.candidate_labels(stage.labels, None if stage.labels_file is None else path_of(stage.labels_file))
+    images = predict.find(stage.images)
+    texts = fill(labels, prompt["templates"], prompt["class_names"])
+    if predict.few_latin_letters(labels):
+        log.warning("few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here")
+    checkpoint, model = load_weights(config.model)
+    warn_of_untrained_words(config.model, checkpoint, texts)
+    encoder, device = build(config.model, config.device, checkpoint)
+    text_started = time.perf_counter()
+    embeddings = class_embeddings(encoder.encode_text(texts), len(labels))
+    image_started = time.perf_counter()
+    errors: dict[int, str] = {}
+    readable = predict.readable(encoder.pixels(progress(images, config.model.name)), errors)
+    ranking = Ranking.joined(rank(encoder.image_batches(readable), embeddings, encoder.logit_scale, stage.top_k))
+    ended = time.perf_counter()
 
-
-def load_data(dataset: Any) -> ImageSet:
-    """The labelled images that `dataset` names, all of the split."""
-    return LOADERS[dataset.kind](dataset)
-
-
-def _load_cifar(dataset: Any) -> ImageSet:
-    return cifar.load(path_of(dataset.root), dataset.split.value, dataset.labels.value, dataset.name)
-
-
-def _load_listed(load: Callable[[Path, Path | None, str, str], ImageSet]) -> Callable[[Any], ImageSet]:
-    def loader(dataset: Any) -> ImageSet:
-        names = None if dataset.class_names is None else path_of(dataset.class_names)
-        return load(path_of(dataset.root), names, dataset.name, dataset.split)
-
-    return loader
-
-
-LOADERS: dict[str, Callable[[Any], ImageSet]] = {
-    "cifar": _load_cifar,
-    "image_folder": _load_listed(image_folder.load),
-    "csv": _load_listed(csv_list.load),
-}
-
-
-def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
-    """The model's weights, whole and of its sizes, and what the record says of the model."""
-    known = known_models()
-    path = weights_path(model)
-    checkpoint = weights.load(path, architecture(model), {name: architecture(each) for name, each in known.items()})
-    if checkpoint.activation not in (None, model.activation.value):
-        raise ZeroshotError(
-            f"{path} was trained with another activation: type model.activation={checkpoint.activation}"
-        )
-    digest = weights.file_digest(path)
-    openai = {each.weights.sha256: name for name, each in known.items() if str(each.weights.url).startswith(OPENAI)}
-    described = {
-        "name": model.name,
-        "image_size": model.image_size,
-        "interpolation": model.interpolation.value,
-        "weights": {
-            "path": str(path),
-            "sha256": digest,
-            "format": checkpoint.format,
-            "identity": openai.get(digest) or weights.identify(checkpoint.tensors),
-        },
+    predictions = predict.predictions(images, labels, ranking, errors)
+    predict.write(folder, predictions)
+    read = len(images) - len(errors)
+    timing = {
+        "total_s": round(ended - started, 3),
+        "text_s": round(image_started - text_started, 3),
+        "image_s": round(ended - image_started, 3),
+        "images_per_s": round(read / (ended - image_started), 3),
+        "images_encoded": read,
+        "images_from_cache": 0,
+        "texts_encoded": len(set(texts)),
     }
-    return checkpoint, described
+    record |= {"model": model, "prompt": prompt, "device": device, "labels": len(labels), "images": len(images)}
+    record["timing"] = timing
+    log.info(predict.told(predictions))
+    log.info("all of it: %s", folder / predict.TEXT)
+    if errors:
+        raise ZeroshotError(f"{len(errors)} of {len(images)} images could not be read; each one's line says why")
+    results.write_record(folder, record)
 
 
-def weights_path(model: Model) -> Path:
-    """Where the model's weights lie on this machine."""
-    if model.weights.path is not None:
-        return path_of(model.weights.path)
-    raise ZeroshotError(f"model={model.name} has no weights here: give a file or folder with model.weights.path=PATH")
+def _download(config: Config) -> None:
+    """Fetches the model's weights and the data set, where they have an address, and tells where they lie."""
+    log.info("weights: %s", weights_path(config.model))
+    if isinstance(config.dataset, Cifar):
+        log.info("data: %s", cifar_root(config.dataset))
+    else:
+        log.info("data: dataset=%s is not downloaded", config.dataset.name)
 
 
-def build(config: Config, checkpoint: Checkpoint) -> tuple["Encoder", dict[str, Any]]:
-    """The encoder on the config's device, and what the record says of the device."""
-    from zeroshot import device  # only now: MindSpore takes seconds to load, and mistakes come first
-
-    wanted = config.device
-    prepared = device.prepare(wanted.target.value, wanted.id, wanted.dtype.value)
-    from zeroshot.clip.encoder import Encoder
-
-    encoder = Encoder(
-        architecture(config.model),
+def _convert(config: Config) -> None:
+    """Writes the model's weights as safetensors, and tells the line that would identify them."""
+    output = path_of(config.stage.output)
+    if output.exists():
+        raise ZeroshotError(f"{output} is there already: choose another stage.output, or remove it")
+    checkpoint, model = load_weights(config.model)
+    weights.save(
         checkpoint.tensors,
-        target=prepared.target,
-        dtype=prepared.dtype,
-        interpolation=config.model.interpolation.value,
+        output,
+        config.stage.dtype.value,
+        token_ids=checkpoint.token_ids,
+        source=f"{checkpoint.path.name} ({model['weights']['format']}, sha256 {model['weights']['sha256']})",
         activation=config.model.activation.value,
-        batch_size=wanted.batch_size,
-        workers=wanted.workers,
     )
-    described = {"target": prepared.target, "dtype": prepared.dtype, "batch_size": wanted.batch_size, "world_size": 1}
-    return encoder, described
+    log.info("written: %s", output)
+    log.info("identity: %s", model["weights"]["identity"] or "not known as OpenAI's")
+    log.info(
+        'its line in zeroshot/clip/identities.json: "%s": "%s"',
+        config.model.name,
+        weights.tensor_digest(checkpoint.tensors),
+    )
 
 
-def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, with a bar on a terminal and a line now and then elsewhere."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, unit="img", dynamic_ncols=True)
-        return
-    told = time.monotonic()
-    for done, item in enumerate(items):
-        if time.monotonic() - told > QUIET_SECONDS:
-            told = time.monotonic()
-            log.info("%s: %d of %d", what, done, len(items))
-        yield item
+def _check(config: Config) -> None:
+    check.run(config.device)
 
 
-def summary(metrics: Metrics, references: Sequence[dict[str, Any]]) -> list[str]:
+STAGES: dict[str, Callable[[Config, Path, Record], None]] = {"eval": _evaluate, "predict": _predict}
+FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {"download": _download, "convert": _convert, "check": _check}
+
+
+def described_prompt(config: Config) -> dict[str, Any]:
+    """What the record says of the prompts."""
+    prompt = config.prompt
+    return {"name": prompt.name, "templates": list(prompt.templates), "class_names": prompt.class_names.value}
+
+
+def summary(
+    size: int, metrics: Metrics, groups: Mapping[str, Record], references: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """What a person wants to read first, line by line."""
-    lines = [f"Top1 Accuracy={metrics.top1:.2%}"]
+    lines = []
+    if groups:
+        lines.append(f"{'':14}{'images':>7}{'correct':>9}{'top-1':>9}")
+        for name, each in {"all": {"size": size, **vars(metrics)}, **groups}.items():
+            lines.append(f"{name:14}{each['size']:>7}{each['correct']:>9}{each['top1']:>9.2%}")
+    lines.append(f"Top1 Accuracy={metrics.top1:.2%}")
     top5 = "" if metrics.top5 is None else f"top-5 {metrics.top5:.2%}, "
     lines.append(
         f"{top5}mean per-class recall {metrics.mean_per_class_recall:.2%}, calibration error {metrics.ece:.2%}"
     )
     lines += [f"published {each['top1']:.2%} ({each['source']}): {each['delta']:+.2%}" for each in references]
     return lines
+
+
+def _measured(images: ImageSet, ranking: Ranking) -> Metrics:
+    return measure(images.labels, ranking.ids, ranking.probabilities, len(images.classes))
+
+
+def _measured_part(images: ImageSet, ranking: Ranking, ids: Sequence[int]) -> Record:
+    """The metrics of the images whose label is one of `ids`; all classes stay candidates."""
+    places = np.flatnonzero(np.isin(images.labels, ids))
+    if not len(places):
+        return {"size": 0, "top1": 0.0, "correct": 0}
+    part = Ranking(ranking.ids[places], ranking.probabilities[places])
+    return {"size": len(places), **vars(_measured(images.select(places), part))}

@@ -1,6 +1,9 @@
 """Where runs land: the Hydra callback that finds each run its folder and knows a sweep's, and its table."""
 
+import atexit
 import logging
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from zeroshot import results, table
 SWEEP_DIR = "hydra.sweep.dir"
 
 current: Path | None = None  # the folder of the sweep that this process runs
+failed = False  # whether a run of this process failed
 
 
 class Folders(Callback):
@@ -29,20 +33,23 @@ class Folders(Callback):
         global current
         folder = Path(config.hydra.sweep.dir)
         overrides = config.hydra.overrides.hydra
+        if config.hydra.output_subdir is None:
+            self._sweep_into(config, _passing_folder())
+            return
         if not any(override.startswith(f"{SWEEP_DIR}=") for override in overrides):
             folder = _new_folder(folder)
-            with read_write(config), open_dict(config):
-                config.hydra.sweep.dir = str(folder)
-                # each job is composed anew, from these
-                overrides.append(f"{SWEEP_DIR}='{folder}'")
+            self._sweep_into(config, folder)
         current = folder
 
+    def _sweep_into(self, config: DictConfig, folder: Path) -> None:
+        with read_write(config), open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+            # each job is composed anew, from these
+            config.hydra.overrides.hydra.append(f"{SWEEP_DIR}='{folder}'")
+
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if (
-            job_return.hydra_cfg is not None
-            and config.hydra.output_subdir is not None
-            and config.hydra.job.get("num") is not None
-        ):
+        in_sweep = config.hydra.job.get("num") is not None
+        if in_sweep and config.hydra.output_subdir is not None:
             table.write(Path(config.hydra.sweep.dir))
 
 
@@ -60,6 +67,13 @@ class BelowWarning(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno < logging.WARNING
+
+
+def _passing_folder() -> Path:
+    """For a sweep of a stage that leaves no folder: Hydra wants one all the same."""
+    folder = Path(tempfile.mkdtemp(prefix="zeroshot-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _new_folder(folder: Path) -> Path:

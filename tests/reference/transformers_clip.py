@@ -1,7 +1,7 @@
 """A transformers `CLIPModel` that holds given tensors of openai/CLIP's names: the reference that ours is held against.
 
-Needs torch and transformers; this conversion is written apart from the package's own, so that neither hides a fault of the
-other.
+Needs torch and transformers; this conversion is written apart from the package's own, so that neither hides a fault
+of the other.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""The CLIP network, image tower and text tower, as MindSpore cells (Radford et al. 2021; sizes and names as in openai/CLIP).
+"""The CLIP network, image tower and text tower, as MindSpore cells (Radford et al. 2021; names as in openai/CLIP).
 
-A tower is built from the tensors of a checkpoint by their names there and knows nothing else. Its operations come in two
-forms. `PLAIN` is the network as published, for accelerators and for training. `QUICK` is the same function for a CPU,
-where broadcasts and `LayerNorm` are slow: what is linear around them is folded into the weights once, by `fold`.
+A tower is built from the tensors of a checkpoint by their names there and knows nothing else. Its operations come in
+two forms. `PLAIN` is the network as published, for accelerators and for training. `QUICK` is the same function for a
+CPU, where broadcasts and `LayerNorm` are slow: what is linear around them is folded into the weights once, by `fold`.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class LayerNorm(nn.Cell):
 
 
 class RowNorm(nn.Cell):
-    """LayerNorm without gain and bias, as a BatchNorm that takes each row for a channel: five times as quick on a CPU."""
+    """LayerNorm without gain and bias, as a BatchNorm with rows for channels: five times as quick on a CPU."""
 
     def __init__(self, tensors: Tensors, name: str) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ QUICK = Form(folded=True, norm=RowNorm)
 
 
 class Dense(nn.Cell):
-    """x Wᵀ + b over rows, with the weight stored [out, in] as torch does; without a bias where the checkpoint has none."""
+    """x Wᵀ + b over rows, the weight stored [out, in] as torch does; without a bias where the checkpoint has none."""
 
     def __init__(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, dtype: ms.Type, name: str
@@ -110,7 +110,7 @@ class Dense(nn.Cell):
 
 
 class Attention(nn.Cell):
-    """Multi-head self-attention with heads 64 wide, over all positions or, in a last block, for one position an input."""
+    """Multi-head self-attention, heads 64 wide, for all positions or, in a last block, for one position an input."""
 
     def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
         super().__init__()
@@ -296,8 +296,8 @@ def projection(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
 def fold(size: Architecture, tensors: Tensors, activation: Activation = "quick_gelu") -> dict[str, NDArray[np.float32]]:
     """The same network's tensors for `QUICK`: exact but for rounding, computed in float64.
 
-    Pixel normalisation goes into the patch embedding, the class embedding into its position, gain and bias of a norm into
-    the matrix behind it, 1/8 of attention into the queries, and the slope of QuickGELU into the matrices around it.
+    Pixel normalisation goes into the patch embedding, the class embedding into its position, gain and bias of a norm
+    into the matrix behind it, 1/8 of attention into the queries, and the slope of QuickGELU into the matrices around.
     """
     folded = dict(tensors)
     kernel = tensors["visual.conv1.weight"].astype(np.float64)
@@ -329,7 +329,7 @@ def fold(size: Architecture, tensors: Tensors, activation: Activation = "quick_g
 def _fold_norm(
     folded: dict[str, NDArray[np.float32]], norm: str, weight: str, bias: str, scale: NDArray[np.float64]
 ) -> None:
-    """Folds a norm's gain and bias, and a scale of the outputs, into the weight [out, in] and the bias [out] behind it."""
+    """Folds a norm's gain and bias, and a scale of the outputs, into the weight [out, in] and bias [out] behind it."""
     matrix = folded[weight].astype(np.float64)
     folded[bias] = _single((folded[bias] + matrix @ folded[f"{norm}.bias"]) * scale)
     folded[weight] = _single(matrix * folded[f"{norm}.weight"] * scale[:, None])
