@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from zeroshot.clip.mindspore_file import is_mindspore, read_mindspore
 from zeroshot.clip.safetensors_file import is_safetensors, read_safetensors
-from zeroshot.clip.stored import Contents, DamagedError
+from zeroshot.clip.stored import Contents, DamagedError, shown
 from zeroshot.clip.torch_file import read_torch
 from zeroshot.errors import ZeroshotError
 
@@ -53,7 +53,7 @@ def shards(file: Path) -> list[Path]:
         raise ZeroshotError(f"{file}: an index whose weight_map names no files beside it")
     for name in names:
         if not (file.parent / name).is_file():
-            raise ZeroshotError(f"{file}: it names '{name}', which is not beside it: download that too")
+            raise ZeroshotError(f"{file}: it names '{shown(name)}', which is not beside it: download that too")
     return [file.parent / name for name in sorted(names)]
 
 
@@ -87,12 +87,12 @@ def contents(file: Path) -> Iterator[Contents]:
         whole = parts[0]
         for part in parts[1:]:
             if twice := sorted(whole.tensors.keys() & part.tensors.keys()):
-                raise ZeroshotError(f"{file}: '{twice[0]}' lies in two of its shards")
+                raise ZeroshotError(f"{file}: '{shown(twice[0])}' lies in two of its shards")
             whole.tensors.update(part.tensors)
         try:
             yield whole
         except DamagedError as error:
-            raise ZeroshotError(f"{file}: cut short or damaged: {error}") from error
+            raise ZeroshotError(f"{file}: cut short or damaged: get it again ({shown(error)})") from error
 
 
 def _read(stream: BinaryIO, file: Path) -> Contents:

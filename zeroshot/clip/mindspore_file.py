@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from zeroshot.clip.stored import Array, Contents, DamagedError, Stored, from_bytes, item_size, read_exactly
+from zeroshot.clip.stored import Array, Contents, DamagedError, Stored, from_bytes, item_size, read_exactly, shown
 from zeroshot.errors import ZeroshotError
 
 _VARINT, _BYTES = 0, 2  # wire types
@@ -51,7 +51,8 @@ class _Field:
 
 def is_mindspore(start: bytes) -> bool:
     """Whether a file that starts so may be a MindSpore checkpoint: field 1, as bytes, whose field 1 is bytes too."""
-    return start[:1] == b"\x0a" and b"\x0a" in start[2:7]
+    size = next((place for place, byte in enumerate(start[1:6], 1) if byte < 128), 0)  # where the length ends
+    return start[:1] == b"\x0a" and size > 0 and start[size + 1 : size + 2] == b"\x0a"
 
 
 def read_mindspore(file: BinaryIO, path: Path) -> Contents:
@@ -65,7 +66,7 @@ def read_mindspore(file: BinaryIO, path: Path) -> Contents:
             _add_value(file, value, found)
     except (ValueError, DamagedError) as error:
         raise ZeroshotError(
-            f"{path}: a MindSpore checkpoint that is cut short, damaged or encrypted ({error})"
+            f"{path}: a MindSpore checkpoint that is cut short, damaged or encrypted: get it again ({shown(error)})"
         ) from error
     return Contents("ckpt", {name: _stored(file, path, name, parts) for name, parts in found.items()})
 
@@ -120,11 +121,13 @@ def _stored(file: BinaryIO, path: Path, name: str, parts: _Piecewise) -> Stored:
         expected = math.prod(parts.dims) * item_size(parts.dtype)
     except KeyError:
         raise ZeroshotError(
-            f"{path}: '{name}' is {parts.dtype}, a dtype that is not read; store it as float32"
+            f"{path}: '{shown(name)}' is {shown(parts.dtype)}, a dtype that is not read; store it as float32"
         ) from None
     length = sum(length for _, length in parts.pieces)
     if length != expected:
-        raise ZeroshotError(f"{path}: '{name}' has {length} bytes, which is not {list(parts.dims)} of {parts.dtype}")
+        raise ZeroshotError(
+            f"{path}: '{shown(name)}' has {length} bytes, which is not {list(parts.dims)} of {parts.dtype}"
+        )
     return Stored(parts.dims, parts.dtype, partial(_read, file, parts))
 
 

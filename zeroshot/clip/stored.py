@@ -49,6 +49,12 @@ class Contents:
     activation: str | None = None
 
 
+def shown(text: object, longest: int = 200) -> str:
+    """What a file says of itself, fit for an error line: short, and without characters that a terminal would obey."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in str(text)[: longest + 1])
+    return line if len(line) <= longest else f"{line[:longest]}…"
+
+
 def item_size(dtype: str) -> int:
     """Bytes of one element."""
     return np.dtype(DTYPES[dtype]).itemsize

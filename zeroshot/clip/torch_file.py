@@ -6,19 +6,21 @@ storage, uncompressed, with a CRC.
 
 import zipfile
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.clip.stored import DTYPES, Array, Contents, DamagedError, Stored, from_bytes, item_size
+from zeroshot.clip.stored import DTYPES, Array, Contents, DamagedError, Stored, from_bytes, item_size, shown
 from zeroshot.clip.torch_pickle import Module, RefusedError, Storage, Tensor, unpickle
 from zeroshot.errors import ZeroshotError
 
 _WRAPPERS = ("state_dict", "model_state_dict")  # where training scripts keep the weights among other things
 _LARGEST_PICKLE = 2**26
 _MOST_OBJECTS = 2**17
+_DEEPEST = 32
 _CHUNK = 2**24
 
 
@@ -35,15 +37,14 @@ def read_torch(file: BinaryIO, path: Path) -> Contents:
         tensors = {name: _stored(leaf, archive) for name, leaf in leaves.items()}
     except RefusedError as refused:
         raise ZeroshotError(
-            f"{path}: refused, and nothing of it was run: its pickle asks for {refused}, which weights do not need; "
-            "ask its author for a safetensors file or a plain state dict"
+            f"{path}: refused, and nothing of it was run: its pickle asks for {shown(refused)}, which weights "
+            "do not need; ask its author for a safetensors file or a plain state dict"
         ) from refused
     except _ContentError as error:
-        raise ZeroshotError(f"{path}: {error}") from error
+        raise ZeroshotError(f"{path}: {shown(error, 400)}") from error
     except Exception as error:  # a broken zip or pickle fails in ways of its own
-        raise ZeroshotError(
-            f"{path}: a torch file that is cut short or damaged: {error or type(error).__name__}"
-        ) from error
+        told = shown(error) or type(error).__name__
+        raise ZeroshotError(f"{path}: a torch file that is cut short or damaged: get it again ({told})") from error
     return Contents("torchscript" if isinstance(tree, Module) else "torch", tensors, activation)
 
 
@@ -61,6 +62,10 @@ class _Archive:
         for info in self._zip.infolist():
             if self._members.setdefault(info.filename, info) is not info:
                 raise ValueError(f"two members are called '{info.filename}'")
+        inside = sorted((info.header_offset, info.compress_size, info.filename) for info in self._members.values())
+        for (start, size, name), (after, *_) in pairwise([*inside, (self._zip.start_dir, 0, "")]):
+            if start + size + len(name) > after:
+                raise ValueError(f"'{name}' reaches into what follows it")
         roots = [name.removesuffix("/data.pkl") for name in self._members if name.endswith("/data.pkl")]
         if len(roots) != 1 or "/" in roots[0]:
             raise _ContentError("a zip that torch did not write: it has no data.pkl")
@@ -124,6 +129,8 @@ def _script_leaves(root: Module) -> tuple[dict[str, object], str | None]:
         if not waiting:
             break
         name, found = waiting.pop()
+        if name.count(".") > _DEEPEST:
+            raise _ContentError(f"a TorchScript archive of modules nested over {_DEEPEST} deep, as no CLIP's are")
         if isinstance(found, Tensor):
             leaves[name] = found
         elif isinstance(found, Module):
@@ -146,8 +153,9 @@ def _state_dict_leaves(tree: object) -> dict[str, object]:
         raise _ContentError("a torch file that holds no state dict: save model.state_dict() with torch.save")
     odd = [name for name, value in tree.items() if not isinstance(value, Tensor | int | float)]
     if odd:
+        names = ", ".join(shown(name, 40) for name in odd[:3])
         raise _ContentError(
-            f"a torch file in which {len(odd)} of {len(tree)} entries are no tensors ({', '.join(odd[:3])}): "
+            f"a torch file in which {len(odd)} of {len(tree)} entries are no tensors ({names}): "
             "save model.state_dict() alone with torch.save"
         )
     prefix = "module." if all(name.startswith("module.") for name in tree) else ""

@@ -86,8 +86,12 @@ class Module:
     __slots__ = ("state",)
     qualname = ""
 
-    def __init__(self) -> None:
-        self.state: object = None
+    state: object
+
+    def __new__(cls) -> "Module":
+        module = super().__new__(cls)
+        module.state = None
+        return module
 
     def __setstate__(self, state: object) -> None:
         self.state = state

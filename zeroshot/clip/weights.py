@@ -13,14 +13,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from zeroshot.clip.activation import told_activation
 from zeroshot.clip.architecture import VOCABULARY, Architecture
 from zeroshot.clip.container import contents, opened, shards, weights_file
+from zeroshot.clip.safetensors_file import write_safetensors
 from zeroshot.clip.spelling import SPELLINGS, Spelling, harmless
-from zeroshot.clip.stored import Array, Contents, Stored
+from zeroshot.clip.stored import Array, Contents, Stored, shown
 from zeroshot.errors import ZeroshotError
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -144,7 +143,7 @@ def _check_extras(file: Path, spelling: Spelling, architecture: Architecture, fo
         stored, check = found.tensors[name], harmless(name)
         if check is None or math.prod(stored.shape) > _LARGEST_EXTRA or not check(stored.read(), architecture):
             raise ZeroshotError(
-                f"{file}: '{name}' is not what it is in a CLIP of these sizes, so the network is another"
+                f"{file}: '{shown(name)}' is not what it is in a CLIP of these sizes, so the network is another"
             )
 
 
@@ -162,7 +161,9 @@ def _read(spelling: Spelling, name: str, found: Contents) -> NDArray[np.float32]
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} tensor{'s' * (len(names) != 1)} ({', '.join(names[:_SHOWN])}{more})"
+    return (
+        f"{len(names)} tensor{'s' * (len(names) != 1)} ({', '.join(shown(name, 100) for name in names[:_SHOWN])}{more})"
+    )
 
 
 def save(
@@ -180,25 +181,27 @@ def save(
     and `activation` go into the file's metadata, from which `load` takes the latter again. Raises ZeroshotError for a
     value that float16 cannot hold and for what the system says against the file.
     """
-    kept: dict[str, Array] = {}
-    for name, tensor in tensors.items():
-        rows = tensor if name != TOKENS or token_ids is None else tensor[token_ids]
+    kept: dict[str, Array] = dict(tensors)
+    if token_ids is not None:
+        kept[TOKENS] = tensors[TOKENS][token_ids]
+    for name, tensor in kept.items():
         with np.errstate(over="ignore"):
-            kept[name] = np.ascontiguousarray(rows, dtype).reshape(rows.shape)
-        if not np.isfinite([kept[name].min(), kept[name].max()]).all():
-            raise ZeroshotError(f"{path}: not written: {dtype} cannot hold the values of {name}; use float32")
+            if not np.isfinite(np.array([tensor.min(), tensor.max()]).astype(dtype)).all():
+                raise ZeroshotError(f"{path}: not written: {dtype} cannot hold the values of {name}; use float32")
     if token_ids is not None:
         kept[TOKEN_IDS] = np.asarray(token_ids, np.int64)
     told = {"format": "np", "names": "openai/CLIP", "dtype": dtype, "source": source, "activation": activation or ""}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(kept, part, {key: value for key, value in told.items() if value})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise ZeroshotError(f"{path}: cannot be written ({error})") from error
-    finally:
-        part.unlink(missing_ok=True)
+        try:
+            with part.open("wb") as file:
+                write_safetensors(file, kept, dtype, {key: value for key, value in told.items() if value})
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ZeroshotError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def file_digest(path: Path) -> str:
