@@ -14,8 +14,8 @@ from zeroshot.data import cifar, shapes
 from zeroshot.data.image_set import ImageSet
 from zeroshot.errors import ZeroshotError
 
-TEST = "574053481ea53c10b6d0e36a4d5c27de10add3065c4df8e9e54ee48dca9226b3"
-TRAIN = "32095d1ac6889409303beec273e430cdd127b2dbfff1a2decef88a404467d2bb"
+TEST = "c32542e3d4ef0389249be25d84bab3f9925b52e5d90d32074ef1a45303edb15e"
+TRAIN = "92d32ed068f36bd576fa5cd0dfb6ea5d9f87374715f866a11fddf70a89c5a2c3"
 
 
 def pixels(data: ImageSet) -> shapes.Pixels:
@@ -98,6 +98,12 @@ def test_each_shape_is_its_own(shape: int) -> None:
     overlap = common.sum(axis=1) / union.sum(axis=1)
     assert (np.delete(overlap, shape) < 0.85).all()
     assert 0.15 < mask[shape].mean() < 0.6
+
+
+def test_less_variety_leaves_a_shape_upright_in_the_middle_on_grey() -> None:
+    still, all_of_it = (shapes.draw([shapes.FINE.index("black circle")] * 100, 6, variety=some) for some in (0, 256))
+    assert np.abs(np.median(still[:, :4, :4].astype(float)) - 128) < 4
+    assert still[:, 14:18, 14:18].mean() < 60 < all_of_it[:, 14:18, 14:18].mean()
 
 
 def test_one_image_can_be_drawn_larger() -> None:

@@ -34,6 +34,7 @@ UNIT = 16  # positions and radii are in sixteenths of a pixel of a 32-pixel imag
 CELLS = 128  # a shape is kept as a mask of CELLS × CELLS, its radius half of that
 CHUNK = 128  # images drawn at once: their arrays stay in the cache
 DRAWS = 96  # numbers that an image may use
+TILT = 24  # a shape turns at most so many 256ths of a circle either way
 SPLITS = {"train": 1, "test": 2}
 
 
@@ -88,8 +89,12 @@ def write_cifar(folder: Path, seed: int | None = None, train: int = 1000, test: 
         (folder / split).write_bytes(_pickled(batch))
 
 
-def draw(fine: Sequence[int] | Integers, seed: int | Sequence[int], side: int = SIDE) -> Pixels:
-    """One image a fine id: uint8 [N, side, side, 3]. The first images of a longer list are those of a shorter one."""
+def draw(fine: Sequence[int] | Integers, seed: int | Sequence[int], side: int = SIDE, variety: int = 256) -> Pixels:
+    """One image a fine id: uint8 [N, side, side, 3]. The first images of a longer list are those of a shorter one.
+
+    `variety`, in 256ths, is how far a shape may lie from the middle and turn, and a background differ from grey. The
+    data set has all of it; a training may begin with less.
+    """
     labels = np.asarray(fine, np.int64)
     entropy = [seed] if isinstance(seed, int) else list(seed)
     parameters, grain = np.random.PCG64([*entropy, 1]), np.random.PCG64([*entropy, 2])
@@ -98,7 +103,7 @@ def draw(fine: Sequence[int] | Integers, seed: int | Sequence[int], side: int = 
         part = labels[start : start + CHUNK]
         numbers = _raw(parameters, len(part) * DRAWS // 4).view("<u2").reshape(len(part), DRAWS)
         noise = _raw(grain, len(part) * side * side * 3 // 8).view(np.uint8).reshape(len(part), side, side, 3)
-        images[start : start + CHUNK] = _paint(part, Draws(numbers), noise, side)
+        images[start : start + CHUNK] = _paint(part, Draws(numbers), noise, side, variety)
     return images
 
 
@@ -153,7 +158,7 @@ def _raw(stream: np.random.PCG64, count: int) -> NDArray[np.uint64]:
     return np.asarray(stream.random_raw(count)).astype("<u8")
 
 
-def _paint(fine: Integers, draws: Draws, noise: Pixels, side: int) -> Pixels:
+def _paint(fine: Integers, draws: Draws, noise: Pixels, side: int, variety: int) -> Pixels:
     """Background, marks, the shape, one more mark, then contrast and noise: [N, side, side, 3]."""
     rows = len(fine)
     palette = np.array(list(COLOURS.values()), np.int32)
@@ -162,14 +167,15 @@ def _paint(fine: Integers, draws: Draws, noise: Pixels, side: int) -> Pixels:
     place = (2 * np.arange(side, dtype=np.int32) + 1) * (SIDE * UNIT) // (2 * side)  # pixel centres
 
     first = _apart(colour, draws)
-    second = np.clip(first + draws(-72, 73, 3), 0, 255)
+    second = np.clip(first + draws(-48, 49, 3), 0, 255)
     blend = _pattern(draws, place)[..., None]
     canvas = (first[:, None, None] * (256 - blend) + second[:, None, None] * blend) >> 8
 
     for mark in range(4):
         if mark == 3:  # the last one may lie on the shape
-            radius = draws(6 * UNIT, 12 * UNIT + 1)[:, 0]
-            coverage = _coverage(fine % len(SHAPES), radius, draws, side)[..., None]
+            canvas = 128 + ((canvas - 128) * variety >> 8)
+            radius = draws(7 * UNIT, 12 * UNIT + 1)[:, 0]
+            coverage = _coverage(fine % len(SHAPES), radius, draws, side, variety)[..., None]
             canvas += (colour[:, None, None] - canvas) * coverage >> 6
         centre, reach = draws(0, SIDE * UNIT, 2), draws(-UNIT, 2 * UNIT)[:, :, None]
         across, down = abs(place - centre[:, :1])[:, None, :], abs(place - centre[:, 1:])[:, :, None]
@@ -184,11 +190,11 @@ def _paint(fine: Integers, draws: Draws, noise: Pixels, side: int) -> Pixels:
 
 
 def _apart(colour: NDArray[np.int32], draws: Draws) -> NDArray[np.int32]:
-    """A background for each colour [N, 3]: the first of six drawn ones that stands out from it, else the last."""
-    chosen = draws(0, 256, 3)
+    """A dull background for each colour [N, 3]: the first of six drawn ones that stands out from it, else the last."""
+    chosen = draws(56, 201) + draws(-40, 41, 3)
     for _ in range(5):
-        near = abs(chosen - colour).sum(axis=1, keepdims=True) < 190
-        chosen = np.where(near, draws(0, 256, 3), chosen)
+        near = abs(chosen - colour).sum(axis=1, keepdims=True) < 150
+        chosen = np.where(near, draws(56, 201) + draws(-40, 41, 3), chosen)
     return chosen
 
 
@@ -211,11 +217,12 @@ def _pattern(draws: Draws, place: NDArray[np.int32]) -> NDArray[np.int32]:
     return blend
 
 
-def _coverage(shape: Integers, radius: NDArray[np.int32], draws: Draws, side: int) -> NDArray[np.int32]:
+def _coverage(shape: Integers, radius: NDArray[np.int32], draws: Draws, side: int, variety: int) -> NDArray[np.int32]:
     """How much of a pixel its shape covers, in 64ths: [N, side, side], at a drawn place and angle."""
-    margin = np.maximum(radius - 2 * UNIT, 0)[:, None]  # a shape may lose the tips that reach this far
-    centre = draws(margin, SIDE * UNIT - margin, 2)
-    turn = draws(0, len(_turns()))[:, 0]
+    margin = (radius - UNIT)[:, None]  # a shape may lose the tips that reach this far
+    middle = SIDE * UNIT // 2
+    centre = middle + ((draws(margin, SIDE * UNIT - margin, 2) - middle) * variety >> 8)
+    turn = draws(-TILT, TILT + 1)[:, 0] * variety >> 8
     samples = (2 * np.arange(2 * side, dtype=np.int32) + 1) * (SIDE * UNIT) // (4 * side)  # two a pixel and axis
     across, down = samples - centre[:, :1], samples - centre[:, 1:]
     scaled = _turns()[turn] * 8 * CELLS // (2 * radius[:, None])  # cells a sixteenth of a pixel, times 2¹¹
