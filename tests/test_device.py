@@ -19,12 +19,16 @@ class FakeMindSpore:
         self.calls: list[tuple[Any, ...]] = []
         self.__file__ = str(folder / "__init__.py")
         self.refusal = refusal
+        self.context: dict[str, object] = {}
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> None:
+        def call(*arguments: Any) -> object:
+            if name == "get_context":
+                return self.context.get(arguments[0])
             self.calls.append((name, *arguments))
             if self.refusal:
                 raise RuntimeError(self.refusal)
+            return None
 
         return call
 
@@ -105,6 +109,14 @@ def test_what_mindspore_refuses_becomes_one_line(machine: SimpleNamespace) -> No
     with pytest.raises(ZeroshotError, match=r"device\.id=9: MindSpore 0\.0 refuses it \(no such device\)") as caught:
         device.prepare("Ascend", 9)
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_the_process_computes_on_already_is_fine(machine: SimpleNamespace) -> None:
+    machine.fake.refusal = "The runtime has been initialized"
+    machine.fake.context = {"device_target": "Ascend", "device_id": 1}
+    assert device.prepare("Ascend", 1).target == "Ascend"
+    with pytest.raises(ZeroshotError, match="has been initialized"):
+        device._set(machine.fake, "Ascend", 2)
 
 
 def test_another_device_in_the_same_process_is_refused(machine: SimpleNamespace) -> None:

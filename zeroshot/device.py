@@ -71,6 +71,9 @@ def _set(mindspore: Any, target: str, id: int) -> None:
         else:
             mindspore.set_device(target, id)
     except (RuntimeError, ValueError) as error:
+        # MindSpore 2.7 refuses to set even the device that this process already computes on
+        if (mindspore.get_context("device_target"), mindspore.get_context("device_id")) == (target, id):
+            return
         reason = str(error).strip().split("\n")[0]
         raise ZeroshotError(
             f"device.target={target} device.id={id}: MindSpore {mindspore.__version__} refuses it ({reason}); "

@@ -90,12 +90,20 @@ def features(built: CLIPModel, pixels: NDArray[np.uint8], tokens: NDArray[np.int
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
     values = (pixels.astype(np.float32) / 255 - np.float32(OPENAI_CLIP_MEAN)) / np.float32(OPENAI_CLIP_STD)
-    with torch.no_grad():
-        image = built.visual_projection(
-            built.vision_model(torch.from_numpy(values.transpose(0, 3, 1, 2).copy())).pooler_output
-        )
-        text = built.text_projection(built.text_model(torch.from_numpy(tokens.astype(np.int64))).pooler_output)
-    return _unit(image), _unit(text)
+    image = image_features(built, torch.from_numpy(values.transpose(0, 3, 1, 2).copy()))
+    return image, text_features(built, tokens)
+
+
+@torch.no_grad()
+def image_features(built: CLIPModel, pixels: torch.Tensor) -> np.ndarray:
+    """Unit image features of normalised [N, 3, S, S] pixels."""
+    return _unit(built.visual_projection(built.vision_model(pixels).pooler_output))
+
+
+@torch.no_grad()
+def text_features(built: CLIPModel, tokens: NDArray[np.int32]) -> np.ndarray:
+    """Unit text features of [N, 77] tokens, at all 77 positions."""
+    return _unit(built.text_projection(built.text_model(torch.from_numpy(tokens.astype(np.int64))).pooler_output))
 
 
 def _unit(values: torch.Tensor) -> np.ndarray:
