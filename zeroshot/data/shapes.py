@@ -34,7 +34,8 @@ UNIT = 16  # positions and radii are in sixteenths of a pixel of a 32-pixel imag
 CELLS = 128  # a shape is kept as a mask of CELLS × CELLS, its radius half of that
 CHUNK = 128  # images drawn at once: their arrays stay in the cache
 DRAWS = 96  # numbers that an image may use
-TILT = 24  # a shape turns at most so many 256ths of a circle either way
+STRAY = 56  # a shape's middle lies at most so far from the image's, across and down
+TILT = 13  # a shape turns at most so many 256ths of a circle either way
 SPLITS = {"train": 1, "test": 2}
 
 
@@ -167,14 +168,14 @@ def _paint(fine: Integers, draws: Draws, noise: Pixels, side: int, variety: int)
     place = (2 * np.arange(side, dtype=np.int32) + 1) * (SIDE * UNIT) // (2 * side)  # pixel centres
 
     first = _apart(colour, draws)
-    second = np.clip(first + draws(-48, 49, 3), 0, 255)
+    second = np.clip(first + draws(-40, 41, 3), 0, 255)
     blend = _pattern(draws, place)[..., None]
     canvas = (first[:, None, None] * (256 - blend) + second[:, None, None] * blend) >> 8
 
     for mark in range(4):
         if mark == 3:  # the last one may lie on the shape
             canvas = 128 + ((canvas - 128) * variety >> 8)
-            radius = draws(7 * UNIT, 12 * UNIT + 1)[:, 0]
+            radius = draws(8 * UNIT, 12 * UNIT + 1)[:, 0]
             coverage = _coverage(fine % len(SHAPES), radius, draws, side, variety)[..., None]
             canvas += (colour[:, None, None] - canvas) * coverage >> 6
         centre, reach = draws(0, SIDE * UNIT, 2), draws(-UNIT, 2 * UNIT)[:, :, None]
@@ -193,7 +194,7 @@ def _apart(colour: NDArray[np.int32], draws: Draws) -> NDArray[np.int32]:
     """A dull background for each colour [N, 3]: the first of six drawn ones that stands out from it, else the last."""
     chosen = draws(56, 201) + draws(-40, 41, 3)
     for _ in range(5):
-        near = abs(chosen - colour).sum(axis=1, keepdims=True) < 150
+        near = abs(chosen - colour).sum(axis=1, keepdims=True) < 180
         chosen = np.where(near, draws(56, 201) + draws(-40, 41, 3), chosen)
     return chosen
 
@@ -219,9 +220,7 @@ def _pattern(draws: Draws, place: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def _coverage(shape: Integers, radius: NDArray[np.int32], draws: Draws, side: int, variety: int) -> NDArray[np.int32]:
     """How much of a pixel its shape covers, in 64ths: [N, side, side], at a drawn place and angle."""
-    margin = (radius - UNIT)[:, None]  # a shape may lose the tips that reach this far
-    middle = SIDE * UNIT // 2
-    centre = middle + ((draws(margin, SIDE * UNIT - margin, 2) - middle) * variety >> 8)
+    centre = SIDE * UNIT // 2 + (draws(-STRAY, STRAY + 1, 2) * variety >> 8)
     turn = draws(-TILT, TILT + 1)[:, 0] * variety >> 8
     samples = (2 * np.arange(2 * side, dtype=np.int32) + 1) * (SIDE * UNIT) // (4 * side)  # two a pixel and axis
     across, down = samples - centre[:, :1], samples - centre[:, 1:]
