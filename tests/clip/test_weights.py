@@ -482,6 +482,8 @@ def test_a_saved_file_tells_its_activation(tmp_path: Path, drawn: Written) -> No
     assert load(tmp_path / "a", SMALL).activation == "gelu"
     save(drawn, tmp_path / "a", "float32")
     assert load(tmp_path / "a", SMALL).activation is None
+    write_safetensors(tmp_path / "a", drawn, activation="of another kind")
+    assert load(tmp_path / "a", SMALL).activation is None
 
 
 # identity

@@ -60,7 +60,8 @@ def read_safetensors(file: BinaryIO, path: Path) -> Contents:
                 f"{path}: '{shown(name)}' has {end - begin} bytes, which is not {list(shape)} of {dtype}"
             )
         tensors[name] = Stored(shape, dtype, partial(_read, file, 8 + length + begin, end - begin, dtype, shape))
-    return Contents("safetensors", tensors, notes.get("activation"))
+    told = notes.get("activation")
+    return Contents("safetensors", tensors, told if told in ("quick_gelu", "gelu") else None)
 
 
 def _read(file: BinaryIO, offset: int, length: int, dtype: str, shape: tuple[int, ...]) -> Array:
