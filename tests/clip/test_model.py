@@ -8,7 +8,8 @@ import pytest
 
 from tests.drawn import SMALL, draw
 from zeroshot.clip.architecture import CONTEXT_LENGTH, Architecture
-from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, TextTower, fold
+from zeroshot.clip.folded import Folded
+from zeroshot.clip.model import PLAIN, QUICK, Attention, Form, ImageTower, LayerNorm, TextTower
 from zeroshot.clip.tokenizer import Tokenizer
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "features.npz")
@@ -31,15 +32,15 @@ def unit(features: ms.Tensor) -> np.ndarray:
 def image_features(
     size: Architecture, tensors: dict[str, np.ndarray], pixels: np.ndarray, form: Form, dtype: ms.Type = ms.float32
 ) -> np.ndarray:
-    tensors = fold(size, tensors) if form is QUICK else tensors
-    return unit(ms.jit(ImageTower(size, tensors, dtype, form).construct)(ms.Tensor(pixels)))
+    weights = Folded(tensors) if form is QUICK else tensors
+    return unit(ms.jit(ImageTower(size, weights, dtype, form).construct)(ms.Tensor(pixels)))
 
 
 def text_features(
     size: Architecture, tensors: dict[str, np.ndarray], tokens: np.ndarray, form: Form, length: int = CONTEXT_LENGTH
 ) -> np.ndarray:
-    tensors = fold(size, tensors) if form is QUICK else tensors
-    tower = ms.jit(TextTower(size, tensors, ms.float32, form).construct)
+    weights = Folded(tensors) if form is QUICK else tensors
+    tower = ms.jit(TextTower(size, weights, ms.float32, form).construct)
     return unit(tower(ms.Tensor(tokens[:, :length]), ms.Tensor(tokens.argmax(1).astype(np.int32))))
 
 
@@ -101,7 +102,7 @@ def test_the_exact_gelu_differs_from_quick_gelu_and_is_the_same_in_both_forms() 
     tensors = draw(SMALL)
     pixels = ms.Tensor(FIXTURE["pixels"])
     plain = unit(ms.jit(ImageTower(SMALL, tensors, ms.float32, PLAIN, "gelu").construct)(pixels))
-    folded = fold(SMALL, tensors, "gelu")
+    folded = Folded(tensors, "gelu")
     quick = unit(ms.jit(ImageTower(SMALL, folded, ms.float32, QUICK, "gelu").construct)(pixels))
     np.testing.assert_allclose(plain, FIXTURE["image_gelu"], atol=BOUND)
     np.testing.assert_allclose(quick, plain, atol=BOUND)
@@ -109,7 +110,6 @@ def test_the_exact_gelu_differs_from_quick_gelu_and_is_the_same_in_both_forms() 
 
 
 def test_half_precision_keeps_its_norms_and_softmax_in_float32() -> None:
-    from zeroshot.clip.model import Attention, LayerNorm
 
     tensors = draw(SMALL)
     norm = LayerNorm(tensors, "visual.ln_pre")
@@ -122,7 +122,12 @@ def test_half_precision_keeps_its_norms_and_softmax_in_float32() -> None:
     seen: list[ms.Type] = []
     attention = Attention(tensors, "visual.transformer.resblocks.0.attn", SMALL.vision_width, ms.float16, PLAIN)
     softmax = attention.softmax
-    attention.softmax = lambda logits: seen.append(logits.dtype) or softmax(logits)
+
+    def noted(logits: ms.Tensor) -> ms.Tensor:
+        seen.append(logits.dtype)
+        return softmax(logits)
+
+    attention.softmax = noted
     attention.construct(ms.Tensor(np.ones((4, SMALL.vision_width)), ms.float16), 2, None)
     assert seen == [ms.float32]
 

@@ -1,10 +1,19 @@
 """The sizes of a CLIP and the tensors that they imply, in plain numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 HEAD_WIDTH = 64
 VOCABULARY = 49408
 CONTEXT_LENGTH = 77
+QUICK_GELU_SLOPE = 1.702
+
+Activation = Literal["quick_gelu", "gelu"]  # of the MLPs: x · sigmoid(1.702 x), or the exact GELU
+Tensors = Mapping[str, NDArray[np.float32]]  # weights by their names in openai/CLIP
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from mindspore import Tensor
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot.clip.architecture import CONTEXT_LENGTH, Architecture
+from zeroshot.clip.architecture import CONTEXT_LENGTH, Activation, Architecture, Tensors
+from zeroshot.clip.folded import Folded
 from zeroshot.clip.image import Interpolation, open_image, transform
-from zeroshot.clip.model import PLAIN, QUICK, Activation, Form, ImageTower, Tensors, TextTower, fold
+from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, TextTower
 from zeroshot.clip.tokenizer import Tokenizer
 from zeroshot.errors import ZeroshotError
 
@@ -57,7 +58,7 @@ class Encoder:
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
         self._tokenizer = Tokenizer()
         form: Form = QUICK if target == "CPU" else PLAIN
-        tensors = fold(size, tensors, activation) if form.folded else tensors
+        tensors = Folded(tensors, activation) if form.folded else tensors
         precision = getattr(ms, dtype)
         self._image_tower = ms.jit(ImageTower(size, tensors, precision, form, activation).construct)
         self._text_tower = ms.jit(TextTower(size, tensors, precision, form, activation).construct)

@@ -2,23 +2,19 @@
 
 A tower is built from the tensors of a checkpoint by their names there and knows nothing else. Its operations come in
 two forms. `PLAIN` is the network as published, for accelerators and for training. `QUICK` is the same function for a
-CPU, where broadcasts and `LayerNorm` are slow: what is linear around them is folded into the weights once, by `fold`.
+CPU, where broadcasts and `LayerNorm` are slow: what is linear around them is folded into the weights (`folded.py`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from zeroshot.clip.architecture import HEAD_WIDTH, Architecture
+from zeroshot.clip.architecture import HEAD_WIDTH, QUICK_GELU_SLOPE, Activation, Architecture, Tensors
 from zeroshot.clip.image import MEAN, STD
-
-Tensors = Mapping[str, NDArray[np.float32]]
-Activation = Literal["quick_gelu", "gelu"]
 
 EPSILON = 1e-5  # of every LayerNorm; MindSpore's own default differs
 MASKED = -1e9  # added to the logits of positions that attention must not see
@@ -53,8 +49,6 @@ class RowNorm(nn.Cell):
 class QuickGELU(nn.Cell):
     """x · sigmoid(1.702 x), OpenAI's stand-in for GELU; `scaled`: the input comes multiplied by 1.702 already."""
 
-    SLOPE = 1.702
-
     def __init__(self, scaled: bool) -> None:
         super().__init__()
         self.scaled = scaled
@@ -63,7 +57,7 @@ class QuickGELU(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         if self.scaled:
             return x * self.sigmoid(x)
-        return x * self.sigmoid(self.SLOPE * x)
+        return x * self.sigmoid(QUICK_GELU_SLOPE * x)
 
 
 class GELU(nn.Cell):
@@ -99,8 +93,8 @@ class Dense(nn.Cell):
         self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, dtype: ms.Type, name: str
     ) -> None:
         super().__init__()
-        self.weight = Parameter(Tensor(weight, dtype), name=f"{name}.weight")
-        self.bias = None if bias is None else Parameter(Tensor(bias, dtype), name=f"{name}.bias")
+        self.weight = as_parameter(weight, dtype, f"{name}.weight")
+        self.bias = None if bias is None else as_parameter(bias, dtype, f"{name}.bias")
         self.matmul = ops.MatMul(transpose_b=True)
         self.bias_add = ops.BiasAdd()
 
@@ -116,8 +110,8 @@ class Attention(nn.Cell):
         super().__init__()
         self.width, self.heads = width, width // HEAD_WIDTH
         self.scale = 1.0 if form.folded else HEAD_WIDTH**-0.5
-        self.in_proj_weight = Parameter(Tensor(tensors[f"{name}.in_proj_weight"], dtype), name=f"{name}.in_proj_weight")
-        self.in_proj_bias = Parameter(Tensor(tensors[f"{name}.in_proj_bias"], dtype), name=f"{name}.in_proj_bias")
+        self.in_proj_weight = parameter(tensors, f"{name}.in_proj_weight", dtype)
+        self.in_proj_bias = parameter(tensors, f"{name}.in_proj_bias", dtype)
         self.out_proj = dense(tensors, f"{name}.out_proj", dtype)
         self.project = ops.MatMul(transpose_b=True)
         self.bias_add = ops.BiasAdd()
@@ -281,7 +275,13 @@ class TextTower(nn.Cell):
 
 
 def parameter(tensors: Tensors, name: str, dtype: ms.Type) -> Parameter:
-    return Parameter(Tensor(tensors[name], dtype), name=name)
+    return as_parameter(tensors[name], dtype, name)
+
+
+def as_parameter(array: NDArray[np.float32], dtype: ms.Type, name: str) -> Parameter:
+    """A parameter that takes a float32 array over as it is, where that is its type: weights are large."""
+    shared = dtype == ms.float32 and array.flags.c_contiguous and array.flags.writeable
+    return Parameter(Tensor.from_numpy(array) if shared else Tensor(array, dtype), name=name)
 
 
 def dense(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
@@ -291,49 +291,3 @@ def dense(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
 def projection(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
     """A projection into the shared space, stored [width, embed_dim]; it has a bias once a norm was folded into it."""
     return Dense(np.ascontiguousarray(tensors[name].T), tensors.get(f"{name}_bias"), dtype, name)
-
-
-def fold(size: Architecture, tensors: Tensors, activation: Activation = "quick_gelu") -> dict[str, NDArray[np.float32]]:
-    """The same network's tensors for `QUICK`: exact but for rounding, computed in float64.
-
-    Pixel normalisation goes into the patch embedding, the class embedding into its position, gain and bias of a norm
-    into the matrix behind it, 1/8 of attention into the queries, and the slope of QuickGELU into the matrices around.
-    """
-    folded = dict(tensors)
-    kernel = tensors["visual.conv1.weight"].astype(np.float64)
-    shift = -np.einsum("ocij,c->o", kernel, MEAN / STD)
-    folded["visual.conv1.weight"] = _single(kernel / (255.0 * STD[:, None, None]))
-    positions = tensors["visual.positional_embedding"].astype(np.float64)
-    class_row = positions[:1] + tensors["visual.class_embedding"]
-    folded["visual.positional_embedding"] = _single(np.concatenate([class_row, positions[1:] + shift]))
-    towers = [
-        ("visual.transformer", size.vision_width, size.vision_layers),
-        ("transformer", size.text_width, size.text_layers),
-    ]
-    for tower, width, layers in towers:
-        scale = np.concatenate([np.full(width, HEAD_WIDTH**-0.5), np.ones(2 * width)])
-        for layer in range(layers):
-            name = f"{tower}.resblocks.{layer}"
-            _fold_norm(folded, f"{name}.ln_1", f"{name}.attn.in_proj_weight", f"{name}.attn.in_proj_bias", scale)
-            slope = np.full(4 * width, QuickGELU.SLOPE if activation == "quick_gelu" else 1.0)
-            _fold_norm(folded, f"{name}.ln_2", f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", slope)
-            c_proj = f"{name}.mlp.c_proj.weight"
-            folded[c_proj] = _single(folded[c_proj].astype(np.float64) / slope)
-    for norm, name in (("visual.ln_post", "visual.proj"), ("ln_final", "text_projection")):
-        matrix = tensors[name].astype(np.float64)
-        folded[f"{name}_bias"] = _single(tensors[f"{norm}.bias"] @ matrix)
-        folded[name] = _single(tensors[f"{norm}.weight"][:, None] * matrix)
-    return folded
-
-
-def _fold_norm(
-    folded: dict[str, NDArray[np.float32]], norm: str, weight: str, bias: str, scale: NDArray[np.float64]
-) -> None:
-    """Folds a norm's gain and bias, and a scale of the outputs, into the weight [out, in] and bias [out] behind it."""
-    matrix = folded[weight].astype(np.float64)
-    folded[bias] = _single((folded[bias] + matrix @ folded[f"{norm}.bias"]) * scale)
-    folded[weight] = _single(matrix * folded[f"{norm}.weight"] * scale[:, None])
-
-
-def _single(array: NDArray[np.float64]) -> NDArray[np.float32]:
-    return array.astype(np.float32)
