@@ -108,7 +108,7 @@ class Device:
     target: Target = Target.auto
     id: int = 0
     dtype: Precision = Precision.auto
-    batch_size: int = 16
+    batch_size: int | None = None  # images at once; null: what is quickest on a CPU for the model's size
     workers: int = 2  # threads that read and resize images
 
 

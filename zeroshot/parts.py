@@ -168,7 +168,7 @@ def build(model: Model, device: Device, checkpoint: Checkpoint) -> tuple["Encode
         batch_size=device.batch_size,
         workers=device.workers,
     )
-    described = {"target": prepared.target, "dtype": prepared.dtype, "batch_size": device.batch_size, "world_size": 1}
+    described = {"target": prepared.target, "dtype": prepared.dtype, "batch_size": encoder.batch_size, "world_size": 1}
     return encoder, described
 
 

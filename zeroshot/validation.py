@@ -48,8 +48,9 @@ def checked(config: dict[str, Any]) -> Config:
     for (group, key), text in texts.items():
         setattr(getattr(built, group), key, text)
     _check_sizes(built.model)
-    for key, value in (("device.batch_size", built.device.batch_size), ("device.workers", built.device.workers)):
-        _check(value >= 1, key, value, "give 1 or more")
+    batch_size, workers = built.device.batch_size, built.device.workers
+    _check(batch_size is None or batch_size >= 1, "device.batch_size", batch_size, "give 1 or more, or null")
+    _check(workers >= 1, "device.workers", workers, "give 1 or more")
     if (limit := built.dataset.limit) is not None:
         _check(limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
     if isinstance(built.stage, Predict):

@@ -23,6 +23,7 @@ Features = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Source = str | Path | Image.Image | Pixels
 
+ROWS = 800  # positions of a batch on a CPU: with more, a layer's arrays leave its cache
 TEXT_BATCH = 64
 TEXT_STEP = 8  # lengths of text are rounded up to a multiple of this, so that few shapes are compiled
 
@@ -37,7 +38,8 @@ class Encoder:
         dtype: "float32", "float16" or "bfloat16".
         interpolation: the filter that resizes images.
         activation: of the MLPs; a checkpoint was trained with one of the two.
-        batch_size: images in a batch; a short last batch is padded, since each shape is compiled anew.
+        batch_size: images in a batch, by default about as many as have `ROWS` positions; a short last batch is padded,
+            since each shape is compiled anew.
         workers: threads that read and resize images beside the tower.
     """
 
@@ -50,11 +52,12 @@ class Encoder:
         dtype: str = "float32",
         interpolation: Interpolation = "bicubic",
         activation: Activation = "quick_gelu",
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int = 2,
     ) -> None:
         self.size, self.interpolation = size, interpolation
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size = batch_size or max(1, ROWS // (size.patches + 1))
+        self.workers = workers
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
         self._tokenizer = Tokenizer()
         form: Form = QUICK if target == "CPU" else PLAIN

@@ -108,7 +108,7 @@ class Attention(nn.Cell):
 
     def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
         super().__init__()
-        self.width, self.heads = width, width // HEAD_WIDTH
+        self.heads = width // HEAD_WIDTH
         self.scale = 1.0 if form.folded else HEAD_WIDTH**-0.5
         self.in_proj_weight = parameter(tensors, f"{name}.in_proj_weight", dtype)
         self.in_proj_bias = parameter(tensors, f"{name}.in_proj_bias", dtype)
@@ -119,19 +119,22 @@ class Attention(nn.Cell):
         self.mix = ops.BatchMatMul()
         self.softmax = ops.Softmax(axis=-1)
         self.transpose = ops.Transpose()
+        self.rows, self.columns = ops.Split(0, 3), ops.Split(1, 3)
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # x: [batch * length, width]
-        length = x.shape[0] // batch
         qkv = self.bias_add(self.project(x, self.in_proj_weight), self.in_proj_bias)
-        qkv = self.transpose(qkv.reshape(batch, length, 3, self.heads, HEAD_WIDTH), (2, 0, 3, 1, 4))
-        return self.attend(qkv[0], qkv[1], qkv[2], mask)
+        q, k, v = self.columns(qkv)  # indexing would copy far slower
+        return self.attend(self.by_head(q, batch), self.by_head(k, batch), self.by_head(v, batch), mask)
 
     def pooled(self, x: Tensor, chosen: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # chosen: [batch, width]
-        length, width = x.shape[0] // batch, self.width
-        q = self.bias_add(self.project(chosen, self.in_proj_weight[:width]), self.in_proj_bias[:width])
-        kv = self.bias_add(self.project(x, self.in_proj_weight[width:]), self.in_proj_bias[width:])
-        kv = self.transpose(kv.reshape(batch, length, 2, self.heads, HEAD_WIDTH), (2, 0, 3, 1, 4))
-        return self.attend(q.reshape(batch, self.heads, 1, HEAD_WIDTH), kv[0], kv[1], mask)
+        weights, biases = self.rows(self.in_proj_weight), self.rows(self.in_proj_bias)
+        q = self.bias_add(self.project(chosen, weights[0]), biases[0])
+        k = self.bias_add(self.project(x, weights[1]), biases[1])
+        v = self.bias_add(self.project(x, weights[2]), biases[2])
+        return self.attend(self.by_head(q, batch), self.by_head(k, batch), self.by_head(v, batch), mask)
+
+    def by_head(self, x: Tensor, batch: int) -> Tensor:  # [batch * length, width] → [batch, heads, length, 64]
+        return self.transpose(x.reshape(batch, -1, self.heads, HEAD_WIDTH), (0, 2, 1, 3))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         batch, heads, queries, _ = q.shape  # q: [batch, heads, queries, 64]; k, v: [batch, heads, length, 64]

@@ -1,0 +1,123 @@
+"""The image towers that are timed: ours, and those of the peers, each in a process of its own.
+
+    python -m tests.benchmarks.peers PEER MODEL
+
+reads lines `BATCH ROUNDS` from standard input and answers each with the seconds of the quickest round.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.drawn import draw
+from zeroshot.clip.architecture import Architecture
+from zeroshot.config import architecture, known_models
+
+THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
+
+Pixels = NDArray[np.uint8]
+Run = Callable[[Pixels], NDArray[np.float32]]
+
+
+def ours(size: Architecture) -> Run:
+    """This package, in its quick form for CPUs."""
+    import mindspore as ms
+
+    from zeroshot.clip.folded import Folded
+    from zeroshot.clip.model import QUICK, ImageTower
+
+    tower = ms.jit(ImageTower(size, Folded(draw(size)), ms.float32, QUICK).construct)
+    return lambda pixels: tower(ms.Tensor(pixels)).asnumpy()
+
+
+def transformers(size: Architecture) -> Run:
+    """Hugging Face's CLIP on torch; it gets pixels that are normalised already."""
+    import torch
+
+    from tests.reference import transformers_clip
+
+    torch.set_num_threads(THREADS)
+    built = transformers_clip.model(size, draw(size))
+    return lambda pixels: transformers_clip.image_features(built, torch.from_numpy(_normalised(pixels)))
+
+
+def onnxruntime(size: Architecture) -> Run:
+    """The same tower exported to ONNX, on onnxruntime; it gets pixels that are normalised already."""
+    import onnxruntime as ort
+    import torch
+
+    from tests.reference import transformers_clip
+
+    built = transformers_clip.model(size, draw(size))
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision, self.projection = built.vision_model, built.visual_projection
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.projection(self.vision(pixels).pooler_output)
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/tower.onnx"
+        example = torch.zeros(1, 3, size.image_size, size.image_size)
+        torch.onnx.export(
+            Tower().eval(),
+            (example,),
+            path,
+            input_names=["pixels"],
+            dynamic_axes={"pixels": {0: "batch"}},
+            dynamo=False,
+        )
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"pixels": _normalised(pixels)})[0]
+
+
+def matmul(size: Architecture) -> Run:
+    """Matrix products of the tower's largest layer and nothing else, by torch: the machine's best rate."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    weight = torch.randn(4 * size.vision_width, size.vision_width)
+    rows = torch.randn(2048, size.vision_width)
+    return lambda _: (rows @ weight.T)[:1].numpy()
+
+
+PEERS = {"ours": ours, "transformers": transformers, "onnxruntime": onnxruntime, "matmul": matmul}
+
+_cache: dict[int, NDArray[np.float32]] = {}
+
+
+def _normalised(pixels: Pixels) -> NDArray[np.float32]:
+    """The peers' float pixels [N, 3, S, S], made once: only the tower is timed."""
+    if len(pixels) not in _cache:
+        _cache[len(pixels)] = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / 255
+    return _cache[len(pixels)]
+
+
+def serve(peer: str, model: str) -> None:
+    """Answers requests until standard input ends."""
+    size = architecture(known_models()[model])
+    run = PEERS[peer](size)
+    print("ready", flush=True)  # noqa: T201
+    for line in sys.stdin:
+        batch, rounds = map(int, line.split())
+        pixels = np.random.default_rng(0).integers(0, 256, (batch, size.image_size, size.image_size, 3), np.uint8)
+        run(pixels)  # compiles, and warms up
+        seconds = []
+        for _ in range(rounds):
+            started = time.perf_counter()
+            run(pixels)
+            seconds.append(time.perf_counter() - started)
+        print(min(seconds), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
