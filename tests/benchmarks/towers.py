@@ -3,7 +3,7 @@
     python -m tests.benchmarks.towers [--models clip_vit_b_32 …] [--json FILE]
 
 Each peer is a process of its own; while one runs, the others are stopped, so that their waiting threads take nothing.
-They run in turns, batch size by batch size, and the best batch size of each counts: ratios are of one and the same hour.
+They run in turns, batch size by batch size, and the best batch size of each counts: ratios are of one hour.
 Needs torch, transformers, onnx and onnxruntime.
 """
 
@@ -24,7 +24,7 @@ from tests.benchmarks.peers import PEERS, THREADS
 from zeroshot.clip.architecture import Architecture
 from zeroshot.config import architecture, known_models
 
-BATCHES = {"clip_vit_b_32": (16, 32, 64), "clip_vit_b_16": (8, 16, 32), "clip_vit_l_14": (4, 8, 16)}
+BATCHES = {"clip_vit_b_32": (16, 32, 64), "clip_vit_b_16": (2, 4, 16), "clip_vit_l_14": (3, 8, 16)}
 SECONDS = 4.0  # of a peer's turn, about
 TURNS = 5
 
@@ -35,6 +35,7 @@ class Peer:
     def __init__(self, name: str, model: str) -> None:
         command = [sys.executable, "-m", "tests.benchmarks.peers", name, model]
         environment = {**os.environ, "BENCHMARK_THREADS": str(THREADS), "OMP_NUM_THREADS": str(THREADS)}
+        self.name = name
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -64,7 +65,7 @@ class Peer:
         for line in self.process.stdout:
             if line.strip() == until or (not until and line.strip()):
                 return line
-        raise RuntimeError(f"{self.process.args} ended")
+        raise RuntimeError(f"{self.name} ended")
 
 
 def flops(size: Architecture) -> float:
@@ -75,7 +76,7 @@ def flops(size: Architecture) -> float:
 
 
 def measure(model: str) -> dict[str, Any]:
-    """Images a second of each peer, the median over turns at its best batch size, and its ratio to ours turn by turn."""
+    """Images a second of each peer, the median over turns at its best batch size, and its ratio to ours by turn."""
     size = architecture(known_models()[model])
     peers = {name: Peer(name, model) for name in PEERS}
     rates: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES[model]} for name in peers}
@@ -88,7 +89,7 @@ def measure(model: str) -> dict[str, Any]:
     finally:
         for peer in peers.values():
             peer.close()
-    best = {name: max(turns, key=lambda batch: statistics.median(turns[batch])) for name, turns in rates.items()}  # noqa: B023
+    best = {name: max(turns, key=lambda batch: statistics.median(turns[batch])) for name, turns in rates.items()}
     products = 2 * 2048 * 4 * size.vision_width**2  # of one call of `matmul`, whatever its batch
     peak = max(rate / batch * products for batch, turns in rates["matmul"].items() for rate in turns)
     result: dict[str, Any] = {"model": model, "peak_gflops": peak / 1e9}
@@ -108,7 +109,8 @@ def measure(model: str) -> dict[str, Any]:
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table."""
     lines = [
-        "| model | ours, images/s | transformers | onnxruntime | ours / transformers | ours / onnxruntime | share of peak |",
+        "| model | ours, images/s | transformers | onnxruntime "
+        "| ours / transformers | ours / onnxruntime | share of peak |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for each in results:
