@@ -4,12 +4,12 @@ import logging
 import platform
 import time
 from importlib.metadata import version
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
 from zeroshot import __version__
-from zeroshot.config import Device, known_models
+from zeroshot.config import PACKAGE, Device, known_models, path_of
 from zeroshot.data import shapes
 from zeroshot.errors import ZeroshotError
 from zeroshot.parts import build, load_weights
@@ -31,7 +31,7 @@ def run(device: Device) -> None:
     model = known_models()[MODEL]
     checkpoint, _ = load_weights(model)
     encoder, described = build(model, device, checkpoint)
-    expected = np.load(str(files("zeroshot") / FEATURES))
+    expected = np.load(features_path())
     images = shapes.load(size=len(expected["image"])).images
     image, text = encoder.encode_image(images), encoder.encode_text(expected["texts"].tolist())
     started = time.perf_counter()
@@ -59,3 +59,8 @@ def run(device: Device) -> None:
             f"{described['target']} in {described['dtype']}: don't trust its figures; try device.dtype=float32"
         )
     log.info("ok")
+
+
+def features_path() -> Path:
+    """The file of the expected features: `texts` [M], `text` [M, embed_dim] and `image` [N, embed_dim]."""
+    return path_of(f"{PACKAGE}{FEATURES}")
