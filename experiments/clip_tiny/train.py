@@ -21,9 +21,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from zeroshot.clip.architecture import HEAD_WIDTH, VOCABULARY, Architecture, Tensors
+from zeroshot.clip.architecture import VOCABULARY, Architecture, Tensors
 from zeroshot.clip.image import MEAN, STD
-from zeroshot.clip.model import MASKED, Attention, Form, ImageTower, RowNorm, TextTower
+from zeroshot.clip.model import MASKED, Form, ImageTower, RowNorm, TextTower
 from zeroshot.clip.tokenizer import EOT, Tokenizer
 from zeroshot.clip.weights import save
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
@@ -61,36 +61,14 @@ class Recipe:
     colour_names: list[str]
 
 
-class SplitAttention(Attention):
-    """The same function: queries, keys and values are split before they are transposed, ten times as quick on a CPU."""
-
-    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
-        q, k, v = ops.split(self.bias_add(self.project(x, self.in_proj_weight), self.in_proj_bias), self.width, 1)
-        return self.attend(self.heads_of(q, batch), self.heads_of(k, batch), self.heads_of(v, batch), mask)
-
-    def pooled(self, x: Tensor, chosen: Tensor, batch: int, mask: Tensor | None) -> Tensor:
-        width = self.width
-        weight = ops.split(self.in_proj_weight, [width, 2 * width], 0)
-        bias = ops.split(self.in_proj_bias, [width, 2 * width], 0)
-        q = self.bias_add(self.project(chosen, weight[0]), bias[0])
-        k, v = ops.split(self.bias_add(self.project(x, weight[1]), bias[1]), width, 1)
-        return self.attend(self.heads_of(q, batch), self.heads_of(k, batch), self.heads_of(v, batch), mask)
-
-    def heads_of(self, x: Tensor, batch: int) -> Tensor:  # [batch * length, width] → [batch, heads, length, 64]
-        return self.transpose(x.reshape(batch, -1, self.heads, HEAD_WIDTH), (0, 2, 1, 3))
-
-
 class Contrast(nn.Cell):
     """Images and captions to the loss."""
 
     def __init__(self, size: Architecture, tensors: Tensors, recipe: Recipe) -> None:
         super().__init__()
         self.image, self.text = ImageTower(size, tensors, form=FORM), TextTower(size, tensors, form=FORM)
-        for tower, cell, width in (("visual.", self.image, size.vision_width), ("", self.text, size.text_width)):
-            cell.folded = True  # pixels come normalised, the class embedding lies in its position: no broadcasts
-            for layer, block in enumerate(cell.resblocks):
-                name = f"{tower}transformer.resblocks.{layer}.attn"
-                block.attn = SplitAttention(tensors, name, width, ms.float32, FORM)
+        for tower in (self.image, self.text):
+            tower.folded = True  # pixels come normalised, the class embedding lies in its position: no broadcasts
         for path, parameter in self.parameters_and_names():
             path = path.replace("image.", "visual.").replace("text.", "")
             parameter.name = path.replace("resblocks", "transformer.resblocks")

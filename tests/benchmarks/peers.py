@@ -1,4 +1,4 @@
-"""The image towers that are timed: ours, and those of the peers, each in a process of its own.
+"""The towers that are timed: ours, and those of the peers, each in a process of its own.
 
     python -m tests.benchmarks.peers PEER MODEL
 
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from tests.drawn import draw
 from zeroshot.clip.architecture import Architecture
-from zeroshot.config import architecture, known_models
+from zeroshot.config import architecture, known_models, templates_of
+from zeroshot.data import shapes
+from zeroshot.prompts import fill
 
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
 
@@ -90,7 +92,38 @@ def matmul(size: Architecture) -> Run:
     return lambda _: (rows @ weight.T)[:1].numpy()
 
 
+def our_texts(size: Architecture) -> Run:
+    """CIFAR-100's 1,800 prompts by this package: equal ones once, each about as far as it is long."""
+    from zeroshot.clip.encoder import Encoder
+
+    encoder = Encoder(size, draw(size))
+    return lambda _: encoder.encode_text(prompts())
+
+
+def transformers_texts(size: Architecture) -> Run:
+    """The same prompts on transformers, all 77 positions of each."""
+    import torch
+
+    from tests.reference import transformers_clip
+    from zeroshot.clip.tokenizer import Tokenizer
+
+    torch.set_num_threads(THREADS)
+    built, tokens = transformers_clip.model(size, draw(size)), Tokenizer()(prompts())
+
+    def run(_: Pixels) -> NDArray[np.float32]:
+        batches = [transformers_clip.text_features(built, tokens[i : i + 50]) for i in range(0, len(tokens), 50)]
+        return np.concatenate(batches)
+
+    return run
+
+
+def prompts() -> list[str]:
+    """100 names of two words in the 18 templates, as long as CIFAR-100's prompts are."""
+    return fill(shapes.FINE, templates_of("openai_cifar"), "spaces")
+
+
 PEERS = {"ours": ours, "transformers": transformers, "onnxruntime": onnxruntime, "matmul": matmul}
+TEXT_PEERS = {"our texts": our_texts, "transformers texts": transformers_texts}
 
 _cache: dict[int, NDArray[np.float32]] = {}
 
@@ -105,7 +138,7 @@ def _normalised(pixels: Pixels) -> NDArray[np.float32]:
 def serve(peer: str, model: str) -> None:
     """Answers requests until standard input ends."""
     size = architecture(known_models()[model])
-    run = PEERS[peer](size)
+    run = (PEERS | TEXT_PEERS)[peer](size)
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         batch, rounds = map(int, line.split())

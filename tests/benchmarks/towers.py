@@ -1,4 +1,4 @@
-"""Times the image tower beside its peers on the same cores, and prints a table.
+"""Times both towers beside their peers on the same cores, and prints a table.
 
     python -m tests.benchmarks.towers [--models clip_vit_b_32 …] [--json FILE]
 
@@ -20,13 +20,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.peers import PEERS, THREADS
+from tests.benchmarks.peers import PEERS, TEXT_PEERS, THREADS
 from zeroshot.clip.architecture import Architecture
 from zeroshot.config import architecture, known_models
 
 BATCHES = {"clip_vit_b_32": (16, 32, 64), "clip_vit_b_16": (2, 4, 16), "clip_vit_l_14": (3, 8, 16)}
 SECONDS = 4.0  # of a peer's turn, about
 TURNS = 5
+TEXT_TURNS = 2
 
 
 class Peer:
@@ -106,6 +107,19 @@ def measure(model: str) -> dict[str, Any]:
     return result
 
 
+def measure_texts(model: str) -> dict[str, Any]:
+    """Seconds for 1,800 prompts, ours and transformers', and their ratio: medians over turns."""
+    peers = {name: Peer(name, model) for name in TEXT_PEERS}
+    try:
+        turns = [{name: peer.seconds(1, 1) for name, peer in peers.items()} for _ in range(TEXT_TURNS)]
+    finally:
+        for peer in peers.values():
+            peer.close()
+    seconds = {name: statistics.median(turn[name] for turn in turns) for name in TEXT_PEERS}
+    ratio = statistics.median(turn["transformers texts"] / turn["our texts"] for turn in turns)
+    return {"model": model, **seconds, "ratio": ratio}
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table."""
     lines = [
@@ -130,11 +144,14 @@ def main() -> None:
     started = time.perf_counter()
     results = [measure(model) for model in arguments.models]
     machine = {"date": date.today().isoformat(), "threads": THREADS, "processor": _processor()}
+    texts = measure_texts(arguments.models[0])
     print(table(results))  # noqa: T201
+    both = f"ours {texts['our texts']:.1f} s, transformers {texts['transformers texts']:.1f} s"
+    print(f"1,800 prompts, {texts['model']}: {both}: {texts['ratio']:.1f} times as quick")  # noqa: T201
     print(f"{machine}, {time.perf_counter() - started:.0f} s in all")  # noqa: T201
     if arguments.json:
         arguments.json.write_text(
-            json.dumps({"machine": machine, "results": results}, indent=2) + "\n", encoding="utf-8"
+            json.dumps({"machine": machine, "images": results, "texts": texts}, indent=2) + "\n", encoding="utf-8"
         )
 
 

@@ -1,4 +1,4 @@
-"""Prints how long weights take to load, and how much memory: `python -m tests.reference.measure_weights [FOLDER]`.
+"""Prints how long weights take to load, and how much memory: `python -m tests.benchmarks.weights [FOLDER]`.
 
 For ViT-B/32 and ViT-L/14 with drawn weights, from safetensors in float32 and float16: the arrays alone, and a ready
 model. Memory is the peak of a process of its own, over what it held once everything was imported, as a multiple of the
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
             if not path.exists():
                 save(draw(size), path, "float32" if dtype == "float32" else "float16")
             for what in ("arrays", "model"):
-                command = [sys.executable, "-m", "tests.reference.measure_weights", str(path), name, what]
+                command = [sys.executable, "-m", "tests.benchmarks.weights", str(path), name, what]
                 told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
                 print(f"{name} {dtype} → {what:6}: {told}", flush=True)  # noqa: T201
 
