@@ -37,7 +37,7 @@ def recipe() -> train.Recipe:
 
 def test_the_file_is_the_one_that_the_config_names() -> None:
     weights = conf("conf/model/clip_tiny.yaml").weights
-    assert weights.url == f"package:{FILE.name}"
+    assert weights.url == f"package:clip/{FILE.name}"
     assert weights.sha256 == sha256(FILE.read_bytes()).hexdigest()
     assert FILE.stat().st_size <= 5_000_000
 

@@ -76,19 +76,19 @@ class Contrast(nn.Cell):
         self.largest, self.weight = recipe.largest_scale, recipe.attribute_weight
         self.composition = recipe.composition_weight
         self.counts = [len(SEEN), len(COLOURS), len(SHAPES)]
-        labels = np.repeat(SEEN, recipe.images_per_pair)
-        pairs, colours, shapes = np.searchsorted(SEEN, labels), labels // len(SHAPES), labels % len(SHAPES)
-        self.true_pairs, self.true_colours, self.true_shapes = (
-            Tensor(np.eye(count, dtype=np.float32)[which])
-            for which, count in zip((pairs, colours, shapes), self.counts, strict=True)
+        seen = np.array(SEEN)
+        self.colour_of, self.shape_of = (
+            one_hot(seen // len(SHAPES), len(COLOURS)),
+            one_hot(seen % len(SHAPES), len(SHAPES)),
         )
-        self.colour_of = Tensor(
-            np.eye(len(COLOURS), dtype=np.float32)[np.array(SEEN) // len(SHAPES)]
-        )  # [pairs, colours]
-        self.shape_of = Tensor(np.eye(len(SHAPES), dtype=np.float32)[np.array(SEEN) % len(SHAPES)])  # [pairs, shapes]
-        known = np.isin(np.arange(len(FINE)), SEEN).reshape(len(COLOURS), len(SHAPES))
-        self.other_colours, self.other_shapes = (
-            Tensor(np.where(seen, 0, MASKED).astype(np.float32)) for seen in (known.T[shapes], known[colours])
+        labels = np.repeat(seen, recipe.images_per_pair)
+        pairs, colours, shapes = np.searchsorted(seen, labels), labels // len(SHAPES), labels % len(SHAPES)
+        self.true_pairs, self.true_colours, self.true_shapes = (
+            one_hot(which, count) for which, count in zip((pairs, colours, shapes), self.counts, strict=True)
+        )
+        known = np.isin(np.arange(len(FINE)), seen).reshape(len(COLOURS), len(SHAPES))
+        self.unknown_colours, self.unknown_shapes = (
+            Tensor(np.where(among, 0, MASKED).astype(np.float32)) for among in (known.T[shapes], known[colours])
         )
 
     def construct(self, pixels: Tensor, tokens: Tensor, ends: Tensor) -> Tensor:
@@ -99,9 +99,13 @@ class Contrast(nn.Cell):
         composed = unit(ops.matmul(self.colour_of, colour_texts) + ops.matmul(self.shape_of, shape_texts))
         strayed = 1 - (pair_texts * composed).sum(1).mean()
         # an image is not held against an attribute it is never seen with: «no star is red» must not be learnt
-        colours, shapes = colours + self.other_colours, shapes + self.other_shapes
+        colours, shapes = colours + self.unknown_colours, shapes + self.unknown_shapes
         attributes = contrast(colours, self.true_colours) + contrast(shapes, self.true_shapes)
         return contrast(pairs, self.true_pairs) + self.weight * attributes + self.composition * strayed
+
+
+def one_hot(which: NDArray[np.int64], count: int) -> Tensor:
+    return Tensor(np.eye(count, dtype=np.float32)[which])
 
 
 def unit(x: Tensor) -> Tensor:

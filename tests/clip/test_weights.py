@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -256,11 +256,12 @@ def test_no_damage_gives_another_number_or_another_error(
 
 
 @settings(max_examples=60, deadline=None)
+@example(start=b"", rest=b"\x80")
 @given(start=st.binary(max_size=40), rest=st.binary(max_size=400))
 def test_no_file_at_all_gives_another_error(
     start: bytes, rest: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "any"
+    path = tmp_path_factory.getbasetemp() / "any weights"
     for magic in (b"", b"PK\x03\x04", b"\x0a\x20\x0a\x08", b"\x10\x00\x00\x00\x00\x00\x00\x00{", b'{"weight_map": '):
         path.write_bytes(magic + start + rest)
         with pytest.raises(ZeroshotError, match=str(path)):

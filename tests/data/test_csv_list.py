@@ -129,7 +129,6 @@ def test_quoted_names_keep_commas_quotes_and_scripts(folder: Path) -> None:
         ("path,label\na.png,cat\nno\0name.png,dog\n", "line 3"),
         ("path,label\na.png,cat\n~\0/a.png,dog\n", "line 3"),
         (f"path,label\na.png,cat\n{'x' * 9000},dog\n", "line 3: there is no image file"),
-        (f"path,label\na.png,cat\na.png,{'x' * 200_000}\n", "line 3, is not CSV (field larger"),
         ("path,label\na.png,cat\nb.png,cat\n", "two or more classes, here is «cat»"),
         ("path,label\na.png,0\nb.png,1\n", "all labels are numbers, such as 0: set dataset.class_names"),
         ('path,label\na.png,cat\nb.png,"a\nb"\n', "class name 1, «a\\nb», is not plain text"),
@@ -187,7 +186,7 @@ PIECES = st.sampled_from(["path", "label", "a.png", "b.png", "cat", "dog", "0", 
 
 @given(text=st.lists(PIECES | st.text(max_size=3), max_size=20).map("".join), named=st.booleans())
 def test_any_text_gives_a_set_or_one_line(text: str, named: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.getbasetemp() / "any"
+    folder = tmp_path_factory.getbasetemp() / "any list"
     folder.mkdir(exist_ok=True)
     for name in ("a.png", "b.png"):
         Image.new("L", (1, 1)).save(folder / name)

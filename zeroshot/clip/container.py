@@ -116,7 +116,7 @@ def _unknown(start: bytes, file: Path) -> str:
         )
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, not the weights: type 'git lfs pull' in its folder"
-    if start[257:262] == b"ustar" or (start[:1] == b"\x80" and 2 <= start[1] <= 5):
+    if start[257:262] == b"ustar" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05"):
         return (
             "torch's format from before version 1.6, or a pickle; to convert it where torch is, type: python -c "
             f"\"import torch; torch.save(torch.load('{file.name}', map_location='cpu', weights_only=True), 'new.pt')\""
