@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from zeroshot import __version__, results, run, sweep, table
+from zeroshot import __version__, report, results, run, sweep, table
 from zeroshot.config import Config, folder_of, home
 from zeroshot.errors import ZeroshotError
 from zeroshot.validation import checked, resolved
@@ -64,6 +64,7 @@ def main() -> int:
     status = status or int(sweep.failed)
     if sweep.current is not None and sweep.current.is_dir():
         table.write(sweep.current)
+        report.draw_sweep(sweep.current)
         print((sweep.current / "table.md").read_text(encoding="utf-8"), end="")  # noqa: T201
         print(f"the sweep: {sweep.current}")  # noqa: T201
         status = status or int(not table.complete(sweep.current))
@@ -98,6 +99,7 @@ def task(composed: DictConfig) -> None:
         line = explain(error)
         if folder is not None and record:
             results.write_record(folder, record | {"error": line})
+            report.draw_run(folder)
         if isinstance(error, KeyboardInterrupt) or full_errors():
             raise
         log.error(line)

@@ -73,8 +73,13 @@ def unlock(folder: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.write_bytes(content)
     temporary.replace(path)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zeroshot import check, predict, results
+from zeroshot import check, predict, report, results
 from zeroshot.classify import Ranking, class_embeddings, rank
 from zeroshot.clip import weights
 from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
@@ -91,6 +91,7 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
     if groups:
         record["groups"] = groups
     results.write_record(folder, record | {"references": references, "timing": timing})
+    report.draw_run(folder, images.images)
     for line in summary(len(images), metrics, groups, references):
         log.info(line)
     log.info("record: %s", folder / results.RECORD)
@@ -137,6 +138,7 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     if errors:
         raise ZeroshotError(f"{len(errors)} of {len(images)} images could not be read; each one's line says why")
     results.write_record(folder, record)
+    report.draw_run(folder)
 
 
 def _download(config: Config) -> None:

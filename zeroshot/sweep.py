@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from zeroshot import results, table
+from zeroshot import report, results, table
 
 SWEEP_DIR = "hydra.sweep.dir"
 
@@ -51,6 +51,7 @@ class Folders(Callback):
         in_sweep = config.hydra.job.get("num") is not None
         if in_sweep and config.hydra.output_subdir is not None:
             table.write(Path(config.hydra.sweep.dir))
+            report.draw_sweep(Path(config.hydra.sweep.dir))
 
 
 def job_folder(name: str, *, _root_: DictConfig) -> str:

@@ -1,0 +1,107 @@
+"""A sweep's page and figures: its table, a bar a run, the matrix of prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zeroshot import results, table
+from zeroshot.report.bars import Bar
+from zeroshot.report.intervals import wilson
+from zeroshot.report.page import render
+from zeroshot.table import Row
+
+FIGURES = "figures"
+BARS = 40  # runs that have one
+KEYS = ("model", "dataset", "prompt")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Top-1 of models (rows) by prompt sets (columns) on one data set; None where there was no run."""
+
+    dataset: str
+    models: list[str]
+    prompts: list[str]
+    shares: list[list[float | None]]
+
+    @property
+    def least(self) -> float:
+        return min(share for line in self.shares for share in line if share is not None)
+
+    @property
+    def most(self) -> float:
+        return max(share for line in self.shares for share in line if share is not None)
+
+
+def draw(page: Path) -> None:
+    """Writes the page and the figures of the sweep in the page's folder."""
+    folder = page.parent
+    rows = table.rows(folder)
+    done = [row for row in rows if row["top1"] is not None]
+    matrices = prompt_matrices(done)
+    named = {key: {row[key] for row in rows if row[key] is not None} for key in KEYS}  # an unfinished job tells no name
+    context: dict[str, Any] = {
+        "title": folder.name,
+        "rows": rows,
+        "pages": {row["folder"] for row in rows if (folder / row["folder"] / page.name).is_file()},
+        "done": len(done),
+        "failed": sum(row["status"] not in ("ok", table.UNFINISHED) for row in rows),
+        "unfinished": sum(row["status"] == table.UNFINISHED for row in rows),
+        "best": max(done, key=lambda row: float(row["top1"]), default=None),
+        "constant": {key: next(iter(values)) for key, values in named.items() if len(values) == 1},
+        "varied": len(named["dataset"]) > 1,
+        "matrices": matrices,
+        "interval": interval,
+        "finished": max((_finished(folder / row["folder"]) for row in rows), default=""),
+        "bars": bars(done),
+    }
+    if done:
+        _figures(folder / FIGURES, context["bars"], matrices)
+    results.write(page, render("sweep.html", context))
+
+
+def bars(done: Sequence[Row]) -> list[Bar]:
+    """A bar a run, named by what tells it from the others."""
+    varying = [key for key in KEYS if len({row[key] for row in done}) > 1] or ["model"]
+    return [
+        Bar(" · ".join(str(row[key]) for key in varying), row["top1"], interval(row), row["published"])
+        for row in done[:BARS]
+    ]
+
+
+def interval(row: Row) -> tuple[float, float]:
+    """The 95 % interval of a row's top-1."""
+    return wilson(round(row["top1"] * row["images"]), row["images"])
+
+
+def prompt_matrices(done: Sequence[Row]) -> list[Matrix]:
+    """A matrix for each data set on which more than one prompt set was run; the newest of equal runs counts."""
+    made = []
+    for dataset in dict.fromkeys(row["dataset"] for row in done):
+        own = [row for row in done if row["dataset"] == dataset]
+        models = list(dict.fromkeys(row["model"] for row in own))
+        prompts = list(dict.fromkeys(row["prompt"] for row in own))
+        if len(prompts) < 2:
+            continue
+        shares = {(row["model"], row["prompt"]): row["top1"] for row in own}
+        made.append(Matrix(dataset, models, prompts, [[shares.get((m, p)) for p in prompts] for m in models]))
+    return made
+
+
+def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Matrix]) -> None:
+    from zeroshot.report import figures
+
+    folder.mkdir(exist_ok=True)
+    figures.png(figures.bars(listed), folder / "models.png")
+    for number, matrix in enumerate(matrices, 1):
+        shares = np.array([[np.nan if share is None else share for share in line] for line in matrix.shares])
+        name = "prompts.png" if number == 1 else f"prompts_{number}.png"
+        figures.png(figures.table(matrix.models, matrix.prompts, shares), folder / name)
+
+
+def _finished(folder: Path) -> str:
+    record = results.read_record(folder)
+    return "" if record is None else str(record["finished"])
