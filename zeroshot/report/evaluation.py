@@ -36,7 +36,8 @@ class Outcome:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        return self.labels == self.predictions
+        right: NDArray[np.bool_] = self.labels == self.predictions
+        return right
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -64,7 +65,8 @@ def svg(drawing: Drawing, title: str) -> Markup:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     box, width = (re.search(rf'{name}="([^"]*?)(?:pt)?"', text) for name in ("viewBox", "width"))
-    assert box and width
+    assert box is not None
+    assert width is not None
     opening = (
         f'<svg role="img" aria-label="{escape(title)}" class="figure" viewBox="{box[1]}" '
         f'style="max-width: {float(width[1]) * 96 / INCH:.0f}px" xmlns="http://www.w3.org/2000/svg">'
@@ -138,7 +140,7 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Drawing:
         axes = figure.subplots()
         for mask, colour in ((~right, palette.wrong), (right, palette.right)):
             shades = LinearSegmentedColormap.from_list("", [palette.ground, colour])
-            shown = np.ma.masked_array(np.sqrt(shares), ~mask)
+            shown = np.where(mask, np.sqrt(shares), np.nan)
             axes.imshow(shown, shades, vmin=0, vmax=1, interpolation="nearest")
         axes.set(xlabel="prediction", ylabel="label")
         if len(names) <= NAMED:
@@ -217,7 +219,7 @@ def _only_size(found: re.Match[str]) -> str:
 
 @contextmanager
 def _set(palette: Palette) -> Iterator[None]:
-    settings = {
+    settings: Any = {
         "font.family": _fonts(),
         "font.size": 8.5,
         "text.color": palette.ink,

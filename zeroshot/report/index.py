@@ -109,7 +109,7 @@ def _run(root: Path, folder: Path, record: Record | None) -> Run:
         named[2],
         size,
         metrics["top1"] if metrics else None,
-        wilson(metrics["correct"], size) if metrics else None,
+        wilson(metrics["correct"], record["dataset"]["size"]) if metrics else None,
         references[0]["top1"],
         references[0]["delta"],
         (record.get("timing") or {}).get("total_s"),
