@@ -35,7 +35,8 @@ def test_a_run_leaves_its_whole_record(small: Command, tmp_path: Path) -> None:
     assert done.stderr == ""
     folder = tmp_path / "out"
     names = {path.name for path in folder.iterdir()}
-    assert names == {".hydra", "zeroshot.log", "result.json", "predictions.csv", "per_class.csv", "confusion.csv"}
+    tables = {"predictions.csv", "per_class.csv", "confusion.csv"}
+    assert names == {".hydra", "zeroshot.log", "result.json", "report.html", "figures", *tables}
     left = record(folder)
     assert left["schema"] == 1
     assert left["stage"] == "eval"
@@ -107,6 +108,9 @@ def test_a_failed_job_leaves_its_record_and_the_rest_run(
     table = rows(tmp_path / "sweep" / "table.csv")
     assert [row["status"] == "ok" for row in table] == [True, False]  # the first and the last are one config
     assert (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8") in done.stdout
+    page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
+    assert all(f'href="{n}_small_plain/report.html"' in page for n in (1, 2))  # of equal configs the newest counts
+    assert str(cut) in page
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,17 @@ def test_a_single_run_that_fails_says_one_line_and_leaves_its_record(
     left = record(tmp_path / "out")
     assert left["error"] == done.stderr.strip()
     assert "metrics" not in left
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {".hydra", "zeroshot.log", "result.json"}
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {".hydra", "zeroshot.log", "result.json", "report.html"}
+
+
+def test_a_page_that_cannot_be_drawn_is_one_warning_and_costs_no_run(small: Command, tmp_path: Path) -> None:
+    (tmp_path / "out" / "report.html").mkdir(parents=True)  # stands where the page should
+    done = small("model=small", "hydra.run.dir=out", "prompt=plain")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "report.html could not be drawn" in done.stderr
+    assert "metrics" in record(tmp_path / "out")
 
 
 def test_a_pickle_that_runs_a_command_runs_nothing(small: Command, tmp_path: Path, cifar: Path) -> None:

@@ -91,10 +91,11 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
     if groups:
         record["groups"] = groups
     results.write_record(folder, record | {"references": references, "timing": timing})
-    report.draw_run(folder, images.images)
     for line in summary(len(images), metrics, groups, references):
         log.info(line)
     log.info("record: %s", folder / results.RECORD)
+    if page := report.draw_run(folder, images.images):
+        log.info("page: %s", page)
     if str(config.model.weights.url).startswith(PACKAGE) and config.model.weights.path is None:
         log.info("next, with OpenAI's weights: python -m zeroshot model=clip_vit_b_32 dataset=cifar100")
 
@@ -138,7 +139,8 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     if errors:
         raise ZeroshotError(f"{len(errors)} of {len(images)} images could not be read; each one's line says why")
     results.write_record(folder, record)
-    report.draw_run(folder)
+    if page := report.draw_run(folder):
+        log.info("page: %s", page)
 
 
 def _download(config: Config) -> None:

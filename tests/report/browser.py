@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
+    "--window-size=1400,900",
 )
 
 
@@ -39,8 +40,9 @@ class Browser(Chrome):
         self.get_log("browser")
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        wishes = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.get(page.resolve().as_uri())
 
     def picture(self, path: Path, height: int | None = None) -> None:

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from zeroshot import predict, results, table
 from zeroshot.classify import Ranking
-from zeroshot.data.image_set import ImageSet
+from zeroshot.data.image_set import ImageSet, Picture
 from zeroshot.metrics import TOP, measure
 from zeroshot.results import Record
 
@@ -28,13 +30,30 @@ def record(
     return results.start_record(config, [f"model={model}", f"dataset={dataset}", f"prompt={prompt}"])
 
 
+@dataclass(frozen=True)
+class Pictures(Sequence[Picture]):
+    """Noise on a colour of the class, made when it is asked for; which places were asked for stands in `read`."""
+
+    labels: NDArray[np.int64]
+    colours: NDArray[np.int64]
+    noise: NDArray[np.int64]
+    read: set[int] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+        self.read.add(place)
+        return (self.colours[self.labels[place]] + self.noise[place % len(self.noise)]).astype(np.uint8)
+
+
 def image_set(images: int, classes: Sequence[str], side: int = 32, seed: int = 0) -> ImageSet:
     """Images of noise on a colour of their class."""
     draw = np.random.default_rng(seed)
     labels = np.arange(images, dtype=np.int64) % len(classes)
     colours = draw.integers(30, 220, (len(classes), 3))
     noise = draw.integers(-20, 20, (min(images, 64), side, side, 3))
-    pictures = [(colours[labels[i]] + noise[i % len(noise)]).astype(np.uint8) for i in range(images)]
+    pictures = Pictures(labels, colours, noise)
     return ImageSet("cifar100", "test", "fine", tuple(classes), labels, pictures, np.arange(images), "f" * 64)
 
 
@@ -47,7 +66,7 @@ def ranking(data: ImageSet, skill: float, seed: int = 0) -> Ranking:
     logits[np.arange(size), data.labels] += skill * ease[data.labels]
     logits[np.arange(size), (data.labels + 1) % classes] += 0.6 * skill
     ids = np.argsort(-logits, axis=1)[:, :TOP]
-    probabilities = np.exp(1.2 * logits)
+    probabilities = np.exp(1.2 * (logits - logits.max(axis=1, keepdims=True)))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return Ranking(ids.astype(np.int64), np.take_along_axis(probabilities, ids, axis=1))
 

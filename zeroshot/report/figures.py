@@ -57,7 +57,7 @@ def svg(drawing: Drawing, title: str) -> Markup:
     with _set(PAGE), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         drawing(PAGE).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(
         r' id="(?:figure|axes|patch|text|line2d|matplotlib|xtick|ytick|Poly\w+|Line\w+|legend)[^"]*"', "", text
     )

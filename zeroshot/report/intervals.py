@@ -19,7 +19,7 @@ def wilson(correct: int, size: int) -> Interval:
     share, spread = correct / size, Z * Z / size
     centre = (share + spread / 2) / (1 + spread)
     half = Z * (share * (1 - share) / size + spread / (4 * size)) ** 0.5 / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (centre - half if correct else 0.0), (centre + half if correct < size else 1.0)
 
 
 def mean_of_shares(correct: NDArray[np.int64], sizes: NDArray[np.int64]) -> Interval:

@@ -63,7 +63,7 @@ function filter(field) {
 }
 
 for (const field of document.querySelectorAll(".tools input, .tools select")) {
-  field.addEventListener("input", () => filter(field));
+  for (const event of ["input", "change"]) field.addEventListener(event, () => filter(field));
   field.form?.addEventListener("submit", (event) => event.preventDefault());
   if (field.value) filter(field); // a browser keeps what was typed before a reload
 }
