@@ -122,6 +122,14 @@ def test_a_class_is_found_by_its_name(opened: Browser, pages: dict[str, Path]) -
     assert len(column(opened, "class-table", 0)) < 10
 
 
+def test_a_prediction_is_found_by_its_file_and_its_labels(opened: Browser, pages: dict[str, Path]) -> None:
+    opened.show(pages["predicted"])
+    cards = opened.find_elements(By.CSS_SELECTOR, "#card-list > li")
+    assert len(cards) == 14
+    opened.find_element(By.ID, "card-filter").send_keys("picture_007 cat")
+    assert ["picture_007.jpg" in card.text for card in cards if card.is_displayed()] == [True]
+
+
 @pytest.mark.parametrize("width", [1400, 400])
 def test_the_matrix_tells_the_cell_under_the_pointer(opened: Browser, pages: dict[str, Path], width: int) -> None:
     opened.show(pages["hundred"], width)
@@ -161,6 +169,8 @@ def test_the_matrix_is_walked_with_the_keys(opened: Browser, pages: dict[str, Pa
     assert told.text.startswith(f"dog taken for {EVIL}: ")
     canvas.send_keys(Keys.HOME)
     assert told.text.startswith("dog was right: ")
+    canvas.send_keys("n")
+    assert told.text.startswith(f"{EVIL} taken for dog: ")
     canvas.send_keys("n")
     assert told.text.startswith(f"dog taken for {EVIL}: ")
 

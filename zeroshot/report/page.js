@@ -233,11 +233,9 @@ function matrix(canvas, told, data) {
   }
 
   function nextMistake([row, column]) {
-    for (let step = 1; step <= size; step += 1) {
-      const next = (column + step) % size;
-      if (next !== row && counts.has(row * size + next)) return next;
-    }
-    return column;
+    const places = [...counts.keys()].filter((place) => Math.floor(place / size) !== place % size); // in reading order
+    const next = places.find((place) => place > row * size + column) ?? places[0] ?? row * size + column;
+    return [Math.floor(next / size), next % size];
   }
 
   const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -246,7 +244,7 @@ function matrix(canvas, told, data) {
     const from = at ?? [0, 0];
     if (steps[event.key]) move(from[0] + (at ? steps[event.key][0] : 0), from[1] + (at ? steps[event.key][1] : 0));
     else if (event.key === "Home") move(from[0], from[0]);
-    else if (event.key.toLowerCase() === "n") move(from[0], nextMistake(from));
+    else if (event.key.toLowerCase() === "n") move(...nextMistake(from));
     else return;
     event.preventDefault();
   });

@@ -64,12 +64,13 @@ def draw(page: Path) -> None:
 
 
 def bars(done: Sequence[Row]) -> list[Bar]:
-    """A bar a run, named by what tells it from the others."""
+    """A bar a run, named by what tells it from the others, at worst by its folder."""
     varying = [key for key in KEYS if len({row[key] for row in done}) > 1] or ["model"]
-    return [
-        Bar(" · ".join(str(row[key]) for key in varying), row["top1"], interval(row), row["published"])
-        for row in done[:BARS]
-    ]
+    names = [" · ".join(str(row[key]) for key in varying) for row in done]
+    if len(set(names)) < len(names):
+        names = [row["folder"] for row in done]
+    listed = [Bar(name, row["top1"], interval(row), row["published"]) for name, row in zip(names, done, strict=True)]
+    return listed[:BARS]
 
 
 def interval(row: Row) -> tuple[float, float]:
@@ -78,15 +79,15 @@ def interval(row: Row) -> tuple[float, float]:
 
 
 def prompt_matrices(done: Sequence[Row]) -> list[Matrix]:
-    """A matrix for each data set on which more than one prompt set was run; the newest of equal runs counts."""
+    """A matrix for each data set on which more than one prompt set was run, and each model but once with each."""
     made = []
     for dataset in dict.fromkeys(row["dataset"] for row in done):
         own = [row for row in done if row["dataset"] == dataset]
         models = list(dict.fromkeys(row["model"] for row in own))
         prompts = list(dict.fromkeys(row["prompt"] for row in own))
-        if len(prompts) < 2:
-            continue
         shares = {(row["model"], row["prompt"]): row["top1"] for row in own}
+        if len(prompts) < 2 or len(shares) < len(own):
+            continue
         made.append(Matrix(dataset, models, prompts, [[shares.get((m, p)) for p in prompts] for m in models]))
     return made
 
