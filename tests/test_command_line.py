@@ -98,7 +98,7 @@ def test_a_failed_job_leaves_its_record_and_the_rest_run(
     limits = "dataset.limit=6"
     done = small("-m", "model=small", paths, limits, "prompt=plain", "hydra.sweep.dir=sweep")
     assert done.returncode == 1, done.stdout
-    folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    folders = sorted(path for path in (tmp_path / "sweep").iterdir() if (path / ".hydra").is_dir())
     assert [folder.name for folder in folders] == [f"{n}_small_plain" for n in range(3)]
     assert "metrics" in record(folders[0])
     assert str(cut) in record(folders[1])["error"]

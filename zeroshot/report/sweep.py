@@ -41,6 +41,7 @@ def draw(page: Path) -> None:
     folder = page.parent
     rows = table.rows(folder)
     done = [row for row in rows if row["top1"] is not None]
+    finished = {row["folder"]: _finished(folder / row["folder"]) for row in rows}
     matrices = prompt_matrices(done)
     named = {key: {row[key] for row in rows if row[key] is not None} for key in KEYS}  # an unfinished job tells no name
     context: dict[str, Any] = {
@@ -48,14 +49,14 @@ def draw(page: Path) -> None:
         "rows": rows,
         "pages": {row["folder"] for row in rows if (folder / row["folder"] / page.name).is_file()},
         "done": len(done),
-        "failed": sum(row["status"] not in ("ok", table.UNFINISHED) for row in rows),
-        "unfinished": sum(row["status"] == table.UNFINISHED for row in rows),
+        "failed": sum(row["top1"] is None and finished[row["folder"]] != "" for row in rows),
+        "unfinished": sum(time == "" for time in finished.values()),
         "best": max(done, key=lambda row: float(row["top1"]), default=None),
         "constant": {key: next(iter(values)) for key, values in named.items() if len(values) == 1},
         "varied": len(named["dataset"]) > 1,
         "matrices": matrices,
         "interval": interval,
-        "finished": max((_finished(folder / row["folder"]) for row in rows), default=""),
+        "finished": max(finished.values(), default=""),
         "bars": bars(done),
     }
     if done:
@@ -104,5 +105,6 @@ def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Matrix]) ->
 
 
 def _finished(folder: Path) -> str:
+    """When a job left its record; empty for one that still runs or was killed."""
     record = results.read_record(folder)
     return "" if record is None else str(record["finished"])
