@@ -21,6 +21,7 @@ TINY = ("model=clip_tiny", "dataset=shapes")
 PROMPTS = "prompt=plain,photo,mindformers,openai_cifar,openai_imagenet_7,openai_imagenet"
 WIDTH = 1200
 TALLEST = 1600
+LARGEST = 290_000  # bytes
 
 
 def zeroshot(folder: Path, *arguments: str) -> None:
@@ -72,11 +73,14 @@ def hide(opened: Browser, selector: str) -> None:
 
 
 def take(opened: Browser, name: str) -> None:
-    """Writes a picture of the page's beginning, with the 256 colours that are all it needs."""
+    """Writes a picture of the page's beginning, with 256 colours if it would be large."""
+    opened.execute_script("window.scrollTo(0, 0)")
     path = ROOT / "docs" / f"{name}.png"
     opened.picture(path, min(TALLEST, opened.find_element(By.TAG_NAME, "body").size["height"]))
     image = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

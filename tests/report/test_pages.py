@@ -213,7 +213,7 @@ def test_a_page_is_walked_with_the_tab_key_from_its_head_to_its_end(
         ".filter(e => e.checkVisibility() && !e.closest('details:not([open]) > :not(summary)')).length"
     )
     wanted = opened.execute_script(script)
-    reached = []
+    reached: list[str] = []
     for _ in range(wanted):
         ActionChains(opened).send_keys(Keys.TAB).perform()
         element = opened.switch_to.active_element
