@@ -147,6 +147,17 @@ def test_a_page_that_cannot_be_drawn_is_one_warning_and_costs_no_run(small: Comm
     assert "metrics" in record(tmp_path / "out")
 
 
+def test_the_page_of_all_runs_is_drawn_by_a_stage_that_loads_no_mindspore(zeroshot: Command, tmp_path: Path) -> None:
+    assert "stage.root=outputs" in zeroshot("stage=report").stderr
+    assert zeroshot("model.weights.path=nowhere", "dataset=shapes").returncode == 1
+    done = zeroshot("stage=report")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "page: outputs/index.html\n"
+    page = (tmp_path / "outputs" / "index.html").read_text(encoding="utf-8")
+    assert page.count("report.html") == 1
+    assert "nowhere: " in page
+
+
 def test_a_pickle_that_runs_a_command_runs_nothing(small: Command, tmp_path: Path, cifar: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -211,8 +211,23 @@ class Check:
     name: str = "check"
 
 
+@dataclass
+class Report:
+    """Draws the page of every run and sweep under a folder."""
+
+    name: str = "report"
+    root: str = "outputs"
+
+
 DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv, "shapes": Shapes}
-STAGES: dict[str, type] = {"eval": Eval, "predict": Predict, "download": Download, "convert": Convert, "check": Check}
+STAGES: dict[str, type] = {
+    "eval": Eval,
+    "predict": Predict,
+    "report": Report,
+    "download": Download,
+    "convert": Convert,
+    "check": Check,
+}
 
 
 @dataclass

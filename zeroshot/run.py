@@ -179,8 +179,22 @@ def _check(config: Config) -> None:
     check.run(config.device)
 
 
+def _report(config: Config) -> None:
+    """Draws the page of all that lies under a folder."""
+    root = path_of(config.stage.root)
+    if not root.is_dir():
+        raise ZeroshotError(f"stage.root={root} is no folder: name the one that runs landed in with stage.root=FOLDER")
+    if page := report.draw_index(root):
+        log.info("page: %s", page)
+
+
 STAGES: dict[str, Callable[[Config, Path, Record], None]] = {"eval": _evaluate, "predict": _predict}
-FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {"download": _download, "convert": _convert, "check": _check}
+FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {
+    "report": _report,
+    "download": _download,
+    "convert": _convert,
+    "check": _check,
+}
 
 
 def described_prompt(config: Config) -> dict[str, Any]:
