@@ -25,6 +25,7 @@ SUFFIX, ASIDE, PART = ".features", ".aside", ".part"
 DIGEST = 32  # bytes of a sha256
 
 LIMIT = 4 << 30  # bytes of the whole store; ViT-B/32 takes 2 KB an image
+SLACK = 1 / 32  # of it, that a process writes before it looks again how much there is
 AT_RISK = 256  # images that a power cut may cost
 SECONDS = 60.0  # that features of a slow model wait at most until they are written
 SCATTERED = 64  # files of fewer than AT_RISK images that are left as they are before they are made one
@@ -57,7 +58,7 @@ class FeatureStore:
         self._head = FORMAT + text.encode() + b"\n"
         self._waiting: list[tuple[bytes, Features]] = []
         self._since = 0.0  # when the first of them began to wait
-        self._taken: int | None = None  # bytes under `root`, as far as this process knows
+        self._unseen = limit  # bytes that this process has written since it looked how much there is
         self._given_up = False
 
     def read(self, wanted: Collection[bytes]) -> dict[bytes, Features]:
@@ -142,25 +143,29 @@ class FeatureStore:
         return digests, np.frombuffer(values, "<f4").astype(np.float32, copy=False).reshape(count, self.width)
 
     def _set_aside(self, path: Path, what: str) -> None:
-        with suppress(OSError):
+        try:
             path.replace(path.with_suffix(ASIDE))
-            log.warning("%s %s: set aside as *%s, its images are encoded again", path, what, ASIDE)
+        except FileNotFoundError:  # another process was quicker
+            return
+        except OSError as error:
+            log.warning("%s %s and can't be set aside (%s): remove it", path, what, error.strerror or error)
+            return
+        log.warning("%s %s: set aside as *%s, its images are encoded again", path, what, ASIDE)
 
     def _gather(self, scattered: Sequence[Path]) -> None:
         """Makes one file of many, and removes them once it is written."""
-        digests: list[bytes] = []
-        parts: list[Features] = []
+        kept: dict[bytes, Features] = {}
         for path in scattered:
-            inside, features = self._load(path, None) or ([], None)
+            digests, features = self._load(path, None) or ([], None)
             if features is not None:
-                digests += inside
-                parts.append(features)
+                kept |= zip(digests, features, strict=True)
         with suppress(OSError):  # it was for speed alone
-            self._write(digests, np.concatenate(parts))
+            written = self._write(list(kept), np.stack(list(kept.values()))) if kept else None
             for path in scattered:
-                path.unlink(missing_ok=True)
+                if path != written:
+                    path.unlink(missing_ok=True)
 
-    def _write(self, digests: Sequence[bytes], features: Features) -> None:
+    def _write(self, digests: Sequence[bytes], features: Features) -> Path:
         """Writes a file, whole and through to the disk, or not at all; then keeps the store in its bounds."""
         content = b"".join((self._head, *digests, features.astype("<f4", copy=False).tobytes()))
         digest = hashlib.sha256(content)
@@ -179,26 +184,25 @@ class FeatureStore:
                 part.unlink(missing_ok=True)
         for folder in (self.folder, self.root):
             _sync_folder(folder)
-        self._taken = self._held() if self._taken is None else self._taken + len(content) + DIGEST
-        if self._taken > self.limit:
+        self._unseen += len(content) + DIGEST
+        if self._unseen > self.limit * SLACK:
             self._make_room()
+        return path
 
     def _make_room(self) -> None:
-        """Removes the files that were not used for longest, until nine tenths of the limit are taken."""
+        """Removes the files that were not used for longest, where the limit is near."""
         files = sorted((status.st_mtime_ns, status.st_size, path) for path, status in self._inventory())
-        taken = sum(size for _, size, _ in files)
+        taken, self._unseen = sum(size for _, size, _ in files), 0
+        if taken <= self.limit * (1 - SLACK):
+            return
         for _, size, path in files:
-            if taken <= self.limit * 0.9:
+            if taken <= self.limit * (1 - 4 * SLACK):
                 break
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 taken -= size
             with suppress(OSError):  # it fails, as it should, while there is something in it
                 path.parent.rmdir()
-        self._taken = taken
-
-    def _held(self) -> int:
-        return sum(status.st_size for _, status in self._inventory())
 
     def _inventory(self) -> Iterator[tuple[Path, os.stat_result]]:
         """All files of all stores; what killed processes left unfinished is removed."""

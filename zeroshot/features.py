@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from itertools import compress, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zeroshot.data.image_files import ImageFiles, file_digest
 from zeroshot.data.image_set import Selection
@@ -20,7 +21,7 @@ from zeroshot.feature_store import Features, FeatureStore
 if TYPE_CHECKING:
     from zeroshot.clip.encoder import Encoder, Pixels
 
-Images = Sequence[Any]  # of paths, PIL images or arrays
+Images = Sequence[Any] | NDArray[np.uint8]  # paths, PIL images, arrays; or one array of all
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +84,12 @@ class ImageFeatures:
         errors: dict[int, str] | None,
     ) -> Generator[tuple[int, Features], None, None]:
         """Place and feature of each missing image that can be read, in order."""
+        if not missing:
+            return
         places: deque[int] = deque()
 
         def readable() -> Iterator["Pixels"]:
-            chosen = Selection(images, np.array(missing, np.int64))
+            chosen = Selection(cast("Sequence[Any]", images), np.array(missing, np.int64))
             for place, item in zip(missing, self.encoder.pixels(shown(chosen)), strict=False):
                 if not isinstance(item, ZeroshotError):
                     places.append(place)
@@ -101,10 +104,11 @@ class ImageFeatures:
                 done = [places.popleft() for _ in batch]
                 self.encoded += len(done)
                 if self.store is not None:
-                    # a file may have changed since its digest was taken: its pixels are then kept under neither
-                    same = [_digest_at(images, place) == digests[place] is not None for place in done]
-                    kept = [cast("bytes", digests[place]) for place in compress(done, same)]
-                    self.store.add(kept, batch[np.array(same)])
+                    # a file that changed since its digest was taken is not kept: which pixels were read is not known
+                    now = [_digest_at(images, place) for place in done]
+                    rows = [row for row, place in enumerate(done) if now[row] == digests[place]]
+                    told = [(row, digest) for row in rows if (digest := now[row]) is not None]
+                    self.store.add([digest for _, digest in told], batch[[row for row, _ in told]])
                 yield from zip(done, batch, strict=True)
         finally:
             if self.store is not None:
