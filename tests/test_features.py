@@ -1,5 +1,6 @@
 """Features in their order and in the encoder's batches, whatever part of them a store has."""
 
+import os
 import pickle
 import random
 from pathlib import Path
@@ -131,6 +132,12 @@ def test_a_digest_is_of_content_not_of_place(tmp_path: Path) -> None:
     flat = np.zeros((2, 3, 4, 3), np.uint8)
     tall = flat.reshape(2, 4, 3, 3)
     assert len({*image_digests([*flat, *tall]), *image_digests(list(tall + 1))}) == 3  # the shape counts
+
+
+def test_what_is_no_file_has_no_digest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    strange = ["/dev/zero", tmp_path, tmp_path / "pipe", "nowhere.png", "https://a.b/c.png", "a\0.png", "x" * 5000]
+    assert image_digests(strange) == [None] * len(strange)
 
 
 def test_the_digests_of_a_data_set_s_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zeroshot.data.image_files import ImageFiles, file_digest
 from zeroshot.data.image_set import Selection
+from zeroshot.data.source import LARGEST
 from zeroshot.errors import ZeroshotError
 from zeroshot.feature_store import Features, FeatureStore
 
@@ -139,6 +140,7 @@ def _digest(image: Any) -> bytes | None:
     if isinstance(image, np.ndarray):
         return hashlib.sha256(f"{image.shape} {image.dtype.str}\n".encode() + image.tobytes()).digest()
     if isinstance(image, str | Path):
-        with suppress(ZeroshotError):  # whoever reads its pixels tells why it can't be read
-            return file_digest(Path(image))
+        with suppress(ZeroshotError, OSError, ValueError):  # whoever reads its pixels tells why it can't be read
+            if Path(image).is_file() and Path(image).stat().st_size <= LARGEST:  # no endless device
+                return file_digest(Path(image))
     return None
