@@ -5,10 +5,12 @@ import hashlib
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,49 @@ def test_many_small_files_become_one(tmp_path: Path) -> None:
     assert same(store(tmp_path).read([last]), {last: rows[last]})
     assert len(files(tmp_path)) == 2
     assert same(store(tmp_path).read([*rows, *large]), rows | large)
+
+
+def test_small_files_that_hold_the_same_become_one_of_them(tmp_path: Path) -> None:
+    rows = drawn(5)
+    for order in islice(permutations(rows), SCATTERED + 6):
+        store(tmp_path, {digest: rows[digest] for digest in order})
+    for _ in range(2):
+        assert same(store(tmp_path).read(rows), rows)
+        assert len(files(tmp_path)) == 1
+
+
+def test_one_process_stays_in_the_bounds_too(tmp_path: Path) -> None:
+    opened, taken = store(tmp_path, limit=50_000), []
+    for seed in range(150):
+        rows = drawn(8, seed)
+        opened.add(list(rows), np.stack(list(rows.values())))
+        opened.flush()
+        taken.append(sum(path.stat().st_size for path in files(tmp_path)))
+    assert 40_000 < max(taken) <= 50_000
+    assert min(taken[100:]) > 40_000
+
+
+def test_what_another_process_removes_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = drawn(3)
+    opened = store(tmp_path, rows)
+    there = files(tmp_path)
+    monkeypatch.setattr(opened, "_files", lambda: [opened.folder / "gone.features", *there])
+    assert same(opened.read(rows), rows)
+    write, tries = feature_store._write_through, []
+
+    def folder_goes(path: Path, content: bytes) -> None:
+        tries.append(path)
+        if len(tries) == 1:
+            shutil.rmtree(path.parent)
+        write(path, content)
+
+    monkeypatch.setattr(feature_store, "_write_through", folder_goes)
+    others = drawn(3, seed=1)
+    store(tmp_path, others)
+    assert same(store(tmp_path).read(others), others)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EDQUOT])

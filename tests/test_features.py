@@ -114,6 +114,25 @@ def test_a_file_that_changes_while_it_is_encoded_is_kept_under_no_digest(tmp_pat
     assert np.array_equal(batch[0], feature(old))
 
 
+def test_a_file_that_changes_after_it_was_read_is_kept_under_no_digest_either(tmp_path: Path) -> None:
+    old, new = pictures(2)
+    path = tmp_path / "a.png"
+    Image.fromarray(old).save(path)
+    features = made(tmp_path / "store")
+    read = features.encoder.pixels
+
+    def pixels(images: Any) -> Any:
+        for item in read(images):
+            Image.fromarray(new).save(path)
+            yield item
+
+    features.encoder.pixels = pixels  # type: ignore[method-assign]
+    (batch,) = features.batches([path])
+    assert np.array_equal(batch[0], feature(old))
+    (batch,) = made(tmp_path / "store").batches([path])
+    assert np.array_equal(batch[0], feature(new))
+
+
 def test_an_image_without_a_digest_is_encoded_each_time(tmp_path: Path) -> None:
     images = [Image.fromarray(each) for each in pictures(3)]
     for _ in range(2):

@@ -85,8 +85,6 @@ class ImageFeatures:
         errors: dict[int, str] | None,
     ) -> Generator[tuple[int, Features], None, None]:
         """Place and feature of each missing image that can be read, in order."""
-        if not missing:
-            return
         places: deque[int] = deque()
 
         def readable() -> Iterator["Pixels"]:
