@@ -168,6 +168,7 @@ class Eval:
     """Top-1 and its kin over a data set."""
 
     name: str = "eval"
+    cache: bool = True  # whether image features are read from the store, and kept there
 
 
 @dataclass
@@ -179,6 +180,7 @@ class Predict:
     labels: Any = None  # a list
     labels_file: str | None = None  # one label a line
     top_k: int = 5
+    cache: bool = True
 
 
 @dataclass
@@ -262,5 +264,5 @@ def path_of(text: str) -> Path:
 
 
 def home() -> Path:
-    """The folder of downloaded weights and data."""
+    """The folder of downloaded weights and data, and of image features."""
     return path_of(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")
