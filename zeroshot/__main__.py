@@ -4,7 +4,11 @@ import csv
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,12 @@ FLAGS_WITH_VALUE = (
 
 def main() -> int:
     """Runs the command line and gives its exit status: 0, 1 if anything failed, 130 after Ctrl-C."""
+    with stoppable():
+        return command()
+
+
+def command() -> int:
+    """What `main` does, stoppable or not."""
     arguments = sys.argv[1:]
     if "--version" in arguments:
         print(f"zeroshot {__version__}")  # noqa: T201
@@ -84,6 +94,13 @@ def task(composed: DictConfig) -> None:
     if about.mode == RunMode.MULTIRUN and folder is not None and results.done(folder, sweep.digest(composed)):
         log.info("done already: %s", folder)
         return
+    with stoppable():
+        do(composed, folder)
+
+
+def do(composed: DictConfig, folder: Path | None) -> None:
+    """What `task` does of a run that is not done yet, stoppable or not."""
+    about = HydraConfig.get()
     record: results.Record = {}
     try:
         if folder is not None and not results.lock(folder):
@@ -110,6 +127,25 @@ def task(composed: DictConfig) -> None:
         if folder is not None and record:
             index.add(folder)
             results.unlock(folder)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Lets Ctrl-C, and a SIGTERM, end a run in good order, with its record and the sweep's table.
+
+    A compiled network of MindSpore's takes Ctrl-C over and makes it a SIGTERM, which would kill the process. A launcher
+    that has a way of its own with SIGTERM keeps it.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))  # back from MindSpore
 
 
 def full_errors() -> bool:

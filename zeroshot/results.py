@@ -64,7 +64,7 @@ def take_over(folder: Path, config_digest: str) -> bool:
     owner = lock_owner(folder)
     if owner is None or owner.get("config_digest") != config_digest or read_record(folder) is not None:
         return False
-    if owner.get("host") != socket.gethostname() or is_alive(owner):
+    if owner.get("host") != socket.gethostname() or _born(owner["pid"]) == owner.get("born"):  # it may still run
         return False
     for leftover in folder.glob(f".*.{owner['pid']}"):  # files that it had not written whole
         leftover.unlink(missing_ok=True)
@@ -79,12 +79,6 @@ def lock_owner(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return owner if isinstance(owner, dict) else None
-
-
-def is_alive(owner: Mapping[str, Any]) -> bool:
-    """Whether a lock's owner, a process of this machine, still runs."""
-    born = _born(owner["pid"])
-    return born is not None and born == owner.get("born")
 
 
 def _this_process(config_digest: str | None) -> dict[str, Any]:

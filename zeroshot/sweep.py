@@ -3,6 +3,7 @@
 import atexit
 import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from zeroshot import results, table
@@ -38,7 +39,8 @@ class Folders(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if config.hydra.output_subdir is None:  # a stage that leaves no run folder
             return
-        folder = results.claim(Path(config.hydra.run.dir))
+        with _told("hydra.run.dir"):
+            folder = results.claim(Path(config.hydra.run.dir))
         with read_write(config), open_dict(config):
             config.hydra.run.dir = str(folder)
 
@@ -50,13 +52,21 @@ class Folders(Callback):
             return
         folder = Path(config.hydra.sweep.dir)
         typed: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
-        if "${now:" in typed["dir"]:  # else it is named outright: an old sweep to go on with
-            folder = _new_folder(folder)
+        with _told("hydra.sweep.dir"):
+            if "${now:" in typed["dir"]:  # else it is named outright: an old sweep to go on with
+                folder = _new_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
         if "${" in typed["dir"]:
             _pin(config, folder)
         current = folder
 
+    def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **_: Any) -> None:
+        self._gather(config)
+
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        self._gather(config)
+
+    def _gather(self, config: DictConfig) -> None:
         in_sweep = config.hydra.job.get("num") is not None
         if in_sweep and config.hydra.output_subdir is not None:
             gather(Path(config.hydra.sweep.dir))
@@ -128,6 +138,16 @@ def alone(sweep: Path) -> Iterator[None]:
     sweep.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep / ".lock"):
         yield
+
+
+@contextmanager
+def _told(key: str) -> Iterator[None]:
+    """Ends the command with one line where a folder can't be made: of a callback's error Hydra makes a warning."""
+    try:
+        yield
+    except (OSError, ZeroshotError) as error:
+        sys.stderr.write(f"{error}: choose another folder with {key}=FOLDER\n")
+        raise SystemExit(1) from error
 
 
 def _pin(config: DictConfig, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The table of a sweep: one row per config, the newest to count, failed and unfinished jobs among them."""
 
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,8 @@ TITLES = {
     "status": Column("status", right=False),
 }
 OK = "ok"
-RUNNING = "running"
 UNFINISHED = "unfinished"
-COLOURS = {OK: "", RUNNING: terminal.YELLOW, UNFINISHED: terminal.YELLOW}
+COLOURS = {OK: "", UNFINISHED: terminal.YELLOW}
 
 Row = dict[str, Any]  # COLUMNS, and `source`, who published
 
@@ -200,7 +198,7 @@ def _matrices(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[
 def _top1(found: Row | None) -> str:
     if found is None:
         return "–"
-    if found["status"] in (OK, RUNNING, UNFINISHED):
+    if found["status"] in (OK, UNFINISHED):
         return found["status"] if found["top1"] is None else cell(found["top1"], "top1")
     return "failed"
 
@@ -219,9 +217,8 @@ def _options(listed: Sequence[Row]) -> list[str]:
 def _unfinished(folder: Path, owner: dict[str, Any] | None) -> Row:
     """A job without a record: it still runs, or was killed."""
     config, overrides = _loaded(folder / ".hydra" / "config.yaml"), _loaded(folder / ".hydra" / "overrides.yaml")
-    here = owner is not None and owner.get("host") == socket.gethostname()
     return _named(folder, config if isinstance(config, dict) else {}) | {
-        "status": RUNNING if owner is not None and here and results.is_alive(owner) else UNFINISHED,
+        "status": UNFINISHED,
         "overrides": " ".join(map(str, overrides)) if isinstance(overrides, list) else None,
         "config_digest": None if owner is None else owner.get("config_digest"),
     }
