@@ -69,7 +69,7 @@ def test_a_sweeps_table_is_fitted_and_coloured_on_a_terminal_and_markdown_in_a_p
     tmp_path: Path, no_colour: str
 ) -> None:
     job(tmp_path, "0_tiny_plain", "a", 0.75)
-    job(tmp_path, "1_tiny_plain", "b", error="weights.pt is cut short: " + "get it again " * 9)
+    job(tmp_path, "1_tiny_plain", "b", error="weights.pt is cut short:" + " get it again" * 9)
     code = "import pathlib, sys; from zeroshot import table; print(table.told(pathlib.Path(sys.argv[1])), end='')"
     command = [sys.executable, "-c", code, str(tmp_path)]
     surroundings = {**os.environ, "COLUMNS": "60", "TERM": "xterm", "NO_COLOR": no_colour, "PYTHONPATH": str(ROOT)}

@@ -60,7 +60,7 @@ def _config(first: Record, second: Record) -> list[list[str]]:
     flat = []
     for record in (first, second):
         keys = _flat(record["config"]) | {f"version of {name}": text for name, text in record["versions"].items()}
-        if "metrics" in record:
+        if "metrics" in first and "metrics" in second:
             keys["weights (sha256)"] = record["model"]["weights"]["sha256"][:16]
             keys["images (fingerprint)"] = str(record["dataset"]["fingerprint"])[:16]
         flat.append(keys)
