@@ -22,16 +22,16 @@ def told(first: Path, second: Path) -> str:
         ZeroshotError: one of them is no folder of a run, or a file in it can't be read.
     """
     records = [_record(folder) for folder in (first, second)]
-    sides = [Column("", right=False), Column("A", right=False), Column("B", right=False)]
+    sides = [Column(side, right=False, long=True) for side in "AB"]
     parts = [f"A: {first}\nB: {second}\n", _part("config", sides, _config(*records))]
     if any("metrics" not in record for record in records):
         for name, record in zip("AB", records, strict=True):
             if "metrics" not in record:
                 parts.append(f"{name} has no metrics: {record.get('error', 'it is no evaluation')}\n")
         return "\n".join(parts)
-    figures = [Column(""), Column("A"), Column("B"), Column("difference")]
-    parts.append(_part("metrics", [Column("", right=False), *figures[1:]], _metrics(*records)))
-    parts.append(_part("recall by class", [Column("", right=False), *figures[1:]], _classes(first, second)))
+    figures = [Column("A"), Column("B"), Column("difference")]
+    parts.append(_part("metrics", figures, _metrics(*records)))
+    parts.append(_part("recall by class", figures, _classes(first, second)))
     if records[0]["dataset"]["fingerprint"] == records[1]["dataset"]["fingerprint"]:
         ours, theirs = (_column(folder / "predictions.csv", "index", "prediction") for folder in (first, second))
         shared = ours.keys() & theirs.keys()
@@ -50,7 +50,7 @@ def _record(folder: Path) -> Record:
 def _part(title: str, columns: list[Column], lines: list[list[str]]) -> str:
     if not lines:
         return f"{title}: no difference\n"
-    named = [Column(title, right=False), *columns[1:]]
+    named = [Column(title, right=False), *columns]
     colours = [""] * len(lines) if terminal.coloured() else ()
     return terminal.draw(named, lines, colours, terminal.width_of_stdout())
 

@@ -44,7 +44,7 @@ SHOWN = {
     "top5": Column("top-5", goes=4),
     "images_per_s": Column("images/s", goes=7),
     "total_s": Column("seconds", goes=8),
-    "status": Column("status", right=False),
+    "status": Column("status", right=False, long=True),
     "folder": Column("folder", right=False, goes=3),
 }
 

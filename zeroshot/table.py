@@ -34,7 +34,7 @@ TITLES = {
     "model": Column("model", right=False),
     "dataset": Column("dataset", right=False, goes=2),
     "prompt": Column("prompt", right=False),
-    "options": Column("options", right=False),
+    "options": Column("options", right=False, long=True),
     "images": Column("images", goes=7),
     "top1": Column("top-1"),
     "published": Column("published", goes=3),
@@ -43,10 +43,11 @@ TITLES = {
     "mean_per_class_recall": Column("mean per-class recall", goes=8),
     "images_per_s": Column("images/s", goes=6),
     "total_s": Column("seconds", goes=5),
-    "status": Column("status", right=False),
+    "status": Column("status", right=False, long=True),
 }
 OK = "ok"
 UNFINISHED = "unfinished"
+MATRIX = "models × prompts"
 COLOURS = {OK: "", UNFINISHED: terminal.YELLOW}
 
 Row = dict[str, Any]  # COLUMNS, and `source`, who published
@@ -96,7 +97,10 @@ def told(sweep: Path) -> str:
     parts = []
     for caption, columns, lines in _tables(listed):
         colours = [COLOURS.get(each["status"], terminal.RED) for each in listed]
-        colours = colours if len(lines) == len(listed) else [""] * len(lines)
+        if caption.endswith(MATRIX):
+            if not terminal.fits(columns, lines, width):
+                columns, lines = _turned(columns, lines)
+            colours = [""] * len(lines)
         parts.append(f"{caption}\n" + terminal.draw(columns, lines, colours if terminal.coloured() else (), width))
     return "\n".join(parts)
 
@@ -191,8 +195,14 @@ def _matrices(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[
             continue
         lines = [[str(model), *(_top1(pairs.get((model, prompt))) for prompt in prompts)] for model in models]
         columns = [Column("model", right=False), *(Column(str(prompt)) for prompt in prompts)]
-        found.append((f"Top-1 on {dataset}, models × prompts", columns, lines))
+        found.append((f"Top-1 on {dataset}, {MATRIX}", columns, lines))
     return found
+
+
+def _turned(columns: list[Column], lines: list[list[str]]) -> tuple[list[Column], list[list[str]]]:
+    """A matrix with its rows as columns."""
+    across = [Column("prompt", right=False), *(Column(line[0]) for line in lines)]
+    return across, [[columns[i].title, *(line[i] for line in lines)] for i in range(1, len(columns))]
 
 
 def _top1(found: Row | None) -> str:

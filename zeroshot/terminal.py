@@ -14,32 +14,40 @@ LEAST = 12  # what a long text may be shortened to
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, whether its cells stand to the right, how soon it goes where room is short (0: never)."""
+    """A column: its title, whether its cells stand to the right, and what becomes of it where room is short.
+
+    `long` texts are shortened first; then columns go, those with the highest `goes` first, and those with 0 never.
+    """
 
     title: str
     right: bool = True
     goes: int = 0
+    long: bool = False
 
 
 def draw(
     columns: Sequence[Column], lines: Sequence[Sequence[str]], colours: Sequence[str] = (), width: int | None = None
 ) -> str:
-    """The table as text, every line with its newline; with a width, columns that have no room go, and it says which.
+    """The table as text, every line with its newline; with a width, no line is wider, and it says which columns went.
 
     `colours` has one for each line; without them the text is plain.
     """
-    widths = [max(cells(text) for text in (column.title, *texts)) for column, texts in _upright(columns, lines)]
+    insides = [max([0, *(cells(line[i]) for line in lines)]) for i in range(len(columns))]
+    widths = [max(cells(column.title), inside) for column, inside in zip(columns, insides, strict=True)]
     shown = list(range(len(columns)))
     if width is not None:
-        while _total([min(widths[i], _least(columns[i])) for i in shown]) > width:
-            going = max(shown, key=lambda i: (columns[i].goes, i))
-            if not columns[going].goes:
-                break
-            shown.remove(going)
-        for i in sorted(shown, key=lambda i: -widths[i]):
-            excess = _total([widths[j] for j in shown]) - width
-            if excess > 0:
-                widths[i] = max(min(widths[i], _least(columns[i])), widths[i] - excess)
+        least = [min(LEAST, wide) if column.long else wide for column, wide in zip(columns, widths, strict=True)]
+        while _total([least[i] for i in shown]) > width and any(columns[i].goes for i in shown):
+            shown.remove(max(shown, key=lambda i: columns[i].goes))
+        for i in sorted(set(range(len(columns))) - set(shown), key=lambda i: columns[i].goes):
+            if _total([least[j] for j in (*shown, i)]) <= width:  # the one that went last was wide
+                shown = sorted((*shown, i))
+        # where that is not enough, names too are shortened, and the titles of figures; figures never are
+        floors = [inside if column.right else 4 for column, inside in zip(columns, insides, strict=True)]
+        for bounds in (least, floors):
+            for i in sorted(shown, key=lambda i: -widths[i]):
+                excess = _total([widths[j] for j in shown]) - width
+                widths[i] = min(widths[i], max(bounds[i], widths[i] - max(0, excess)))
     drawn = []
     for number, texts in enumerate([[column.title for column in columns], *lines]):
         line = GAP.join(aligned(shortened(texts[i], widths[i]), widths[i], columns[i].right) for i in shown).rstrip()
@@ -50,6 +58,11 @@ def draw(
         told = shortened(f"no room for {', '.join(gone)}", width or 0)
         drawn.append(f"{DIM}{told}{PLAIN}\n" if colours else f"{told}\n")
     return "".join(drawn)
+
+
+def fits(columns: Sequence[Column], lines: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the whole table has room."""
+    return max(cells(line) for line in draw(columns, lines).splitlines()) <= width
 
 
 def width_of_stdout() -> int | None:
@@ -84,13 +97,5 @@ def shortened(text: str, width: int) -> str:
     return text + "…"
 
 
-def _least(column: Column) -> int:
-    return 10**9 if column.right else max(LEAST, cells(column.title))
-
-
 def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
-
-
-def _upright(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> list[tuple[Column, list[str]]]:
-    return [(column, [line[i] for line in lines]) for i, column in enumerate(columns)]
