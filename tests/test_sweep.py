@@ -21,6 +21,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, Command
 from tests.drawn import SMALL
+from zeroshot import results
+from zeroshot import sweep as sweeps
 from zeroshot.config import folder_of, known_models
 
 LAUNCHERS = {
@@ -96,10 +98,74 @@ def test_a_failed_job_is_a_row_and_the_mended_sweep_computes_it_alone(
     gathered = rows(tmp_path / "outputs" / "index.csv")
     assert sorted(Path(line["folder"]).name for line in gathered) == folders(sweep)
 
-    for paths in ((last, first), (cut, last, first)):  # narrowed and reordered: there is nothing to do, and no folder
-        assert command(*paths).returncode == 0
+    assert command(last, first).returncode == 0  # narrowed and reordered: there is nothing to do, and no folder
     assert len(folders(sweep)) == 4
     assert len(rows(tmp_path / "outputs" / "index.csv")) == 4
+
+
+def job_folder(sweep: Path, name: str, limit: int) -> Path:
+    """The folder that Hydra would be told for a job with this limit."""
+    hydra = {"sweep": {"dir": str(sweep)}, "output_subdir": ".hydra", "runtime": {"output_dir": "???"}}
+    root = OmegaConf.create({"hydra": hydra, "stage": {"name": "eval"}, "dataset": {"limit": limit}})
+    return sweep / sweeps.job_folder(name, _root_=root)
+
+
+def finish(folder: Path, limit: int, **more: str) -> None:
+    config = {"stage": {"name": "eval"}, "dataset": {"limit": limit}}
+    results.write_record(folder, results.start_record(config, []) | more)
+    results.unlock(folder)
+
+
+def test_a_job_finds_its_folder_by_its_config_whatever_its_number(tmp_path: Path) -> None:
+    first = job_folder(tmp_path, "0_small", limit=6)
+    assert first.name == "0_small"
+    finish(first, limit=6)
+    assert job_folder(tmp_path, "0_small", limit=9).name == "0_small-2"  # widened at its front
+    assert job_folder(tmp_path, "1_small", limit=6) == first
+    finish(job_folder(tmp_path, "2_small", limit=12), limit=12, error="no weights")
+    assert job_folder(tmp_path, "2_small", limit=12).name == "2_small-2"
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
+        "0_small",
+        "0_small-2",
+        "2_small",
+        "2_small-2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({}, True),
+        ({"host": "elsewhere"}, False),  # nobody here can tell whether it lives
+        ({"config_digest": "0"}, False),
+        ({"pid": os.getpid(), "born": "0"}, True),  # another process had this number
+    ],
+)
+def test_the_folder_of_a_dead_process_is_taken_over(tmp_path: Path, change: dict[str, Any], taken: bool) -> None:
+    code = "import pathlib, sys; from zeroshot import results; results.claim(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    digest = results.digest({"stage": {"name": "eval"}, "dataset": {"limit": 6}})
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "3_small"), digest], cwd=ROOT, check=True)
+    owner = results.lock_owner(tmp_path / "3_small")
+    assert owner is not None
+    (tmp_path / "3_small" / f".predictions.csv.{owner['pid']}").touch()
+    (tmp_path / "3_small" / results.LOCK).write_text(json.dumps(owner | change))
+    assert job_folder(tmp_path, "0_small", limit=6).name == ("3_small" if taken else "0_small")
+    if taken and not change:
+        assert [path.name for path in (tmp_path / "3_small").iterdir()] == [results.LOCK]
+
+
+def test_the_folder_of_a_living_process_is_not_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from zeroshot import results\n"
+        "print(results.claim(pathlib.Path(sys.argv[1]), sys.argv[2]), flush=True); input()"
+    )
+    digest = results.digest({"stage": {"name": "eval"}, "dataset": {"limit": 6}})
+    command = [sys.executable, "-c", code, str(tmp_path / "0_small"), digest]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert job_folder(tmp_path, "0_small", limit=6).name == "0_small-2"
+        process.communicate("\n")
 
 
 @pytest.fixture
