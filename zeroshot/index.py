@@ -7,8 +7,6 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from filelock import FileLock
-
 from zeroshot import results, table, terminal
 from zeroshot.errors import ZeroshotError
 from zeroshot.terminal import Column
@@ -64,6 +62,8 @@ def add(folder: Path, root: Path = ROOT) -> None:
     row["folder"] = whole.relative_to(base).as_posix() if whole.is_relative_to(base) else str(whole)
     if row["stage"] != "eval":
         row["dataset"] = None  # it was composed, and played no part
+    from filelock import FileLock
+
     path = root / FILE
     try:
         root.mkdir(parents=True, exist_ok=True)

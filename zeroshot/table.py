@@ -89,9 +89,11 @@ def write(sweep: Path) -> None:
 
 
 def told(sweep: Path) -> str:
-    """The table as `main` prints it: drawn for a terminal, else the Markdown of `table.md`."""
+    """The table as `main` prints it: drawn for a terminal, else the Markdown of `table.md`; nothing before any job."""
     width = terminal.width_of_stdout()
     listed = rows(sweep)
+    if not listed:
+        return ""
     if width is None:
         return markdown(listed)
     parts = []
