@@ -252,22 +252,20 @@ def test_a_killed_sweep_shows_its_unfinished_job_and_goes_on_beside_another(
     assert [row["status"] for row in rows(sweep / "table.csv")] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("launcher", each_launcher()[:2])  # submitit's own process leaves a trace of its own
 def test_ctrl_c_ends_with_130_and_the_table_of_what_is_done(
-    waiting: Callable[[], None], config_dir: Path, cifar: Path, tmp_path: Path, launcher: list[str]
+    waiting: Callable[[], None], config_dir: Path, cifar: Path, tmp_path: Path
 ) -> None:
     sweep = tmp_path / "sweep"
-    with in_the_middle_of_a_job(sweep, config_dir, cifar, "hydra.sweep.dir=sweep", *launcher) as process:
+    with in_the_middle_of_a_job(sweep, config_dir, cifar, "hydra.sweep.dir=sweep") as process:
         os.killpg(process.pid, signal.SIGINT)
         told, wrong = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in wrong
     assert "stopped" in wrong
-    assert "| interrupted |" in told or "| unfinished |" in told
+    assert "| interrupted |" in told
     table = rows(sweep / "table.csv")
     assert [row["model"] for row in table] == ["small", "waiting"]
-    assert table[0]["status"] == "ok"
-    assert table[1]["status"] in ("interrupted", "unfinished")
+    assert [row["status"] for row in table] == ["ok", "interrupted"]
 
 
 def test_ctrl_c_while_a_network_computes_leaves_the_record_of_it(config_dir: Path, cifar: Path, tmp_path: Path) -> None:
