@@ -184,6 +184,18 @@ class Predict:
 
 
 @dataclass
+class Report:
+    """The runs under a folder, all of them or those chosen, or two side by side."""
+
+    name: str = "report"
+    root: str = "outputs"
+    model: Any = None  # one name or a list; `*` stands for any letters
+    dataset: Any = None
+    prompt: Any = None
+    compare: Any = None  # a list of two run folders
+
+
+@dataclass
 class Download:
     """Fetches what the run would need, for a machine that is offline later."""
 
@@ -214,7 +226,14 @@ class Check:
 
 
 DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv, "shapes": Shapes}
-STAGES: dict[str, type] = {"eval": Eval, "predict": Predict, "download": Download, "convert": Convert, "check": Check}
+STAGES: dict[str, type] = {
+    "eval": Eval,
+    "predict": Predict,
+    "report": Report,
+    "download": Download,
+    "convert": Convert,
+    "check": Check,
+}
 
 
 @dataclass

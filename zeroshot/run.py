@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zeroshot import check, predict, results
+from zeroshot import check, comparison, index, predict, results
 from zeroshot.classify import Ranking, class_embeddings, rank
 from zeroshot.clip import weights
 from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
@@ -174,8 +174,31 @@ def _check(config: Config) -> None:
     check.run(config.device)
 
 
+def _report(config: Config) -> None:
+    """Tells of the runs that an index gathers, or sets two of them side by side."""
+    stage, root = config.stage, path_of(config.stage.root)
+    if stage.compare is not None:
+        first, second = (root / each if (root / each).is_dir() else path_of(each) for each in stage.compare)
+        log.info(comparison.told(first, second).rstrip("\n"))
+        return
+    lines = index.read(root)
+    wanted = {"model": stage.model, "dataset": stage.dataset, "prompt": stage.prompt}
+    chosen = index.chosen(lines, wanted)
+    if not chosen:
+        asked = " ".join(f"stage.{key}={','.join(names)}" for key, names in wanted.items() if names)
+        raise ZeroshotError(
+            f"{root / index.FILE}: none of its {len(lines)} runs has {asked}: `*` stands for any letters"
+        )
+    log.info(index.told(chosen).rstrip("\n"))
+
+
 STAGES: dict[str, Callable[[Config, Path, Record], None]] = {"eval": _evaluate, "predict": _predict}
-FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {"download": _download, "convert": _convert, "check": _check}
+FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {
+    "download": _download,
+    "convert": _convert,
+    "check": _check,
+    "report": _report,
+}
 
 
 def described_prompt(config: Config) -> dict[str, Any]:
