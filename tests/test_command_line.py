@@ -99,17 +99,17 @@ def test_a_failed_job_leaves_its_record_and_the_rest_run(
     done = small("-m", "model=small", paths, limits, "prompt=plain", "hydra.sweep.dir=sweep")
     assert done.returncode == 1, done.stdout
     folders = sorted(path for path in (tmp_path / "sweep").iterdir() if (path / ".hydra").is_dir())
-    assert [folder.name for folder in folders] == [f"{n}_small_plain" for n in range(3)]
+    assert [folder.name for folder in folders] == ["0_small_plain", "1_small_plain"]  # the last is the first again
     assert "metrics" in record(folders[0])
     assert str(cut) in record(folders[1])["error"]
     assert "metrics" not in record(folders[1])
-    assert "metrics" in record(folders[2])
+    assert f"done already: {folders[0]}" in done.stdout
     assert "Traceback" not in done.stderr
     table = rows(tmp_path / "sweep" / "table.csv")
-    assert [row["status"] == "ok" for row in table] == [True, False]  # the first and the last are one config
+    assert [row["status"] == "ok" for row in table] == [True, False]
     assert (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8") in done.stdout
     page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
-    assert all(f'href="{n}_small_plain/report.html"' in page for n in (1, 2))  # of equal configs the newest counts
+    assert all(f'href="{n}_small_plain/report.html"' in page for n in (0, 1))
     assert str(cut) in page
 
 
@@ -148,11 +148,10 @@ def test_a_page_that_cannot_be_drawn_is_one_warning_and_costs_no_run(small: Comm
 
 
 def test_the_page_of_all_runs_is_drawn_by_a_stage_that_loads_no_mindspore(zeroshot: Command, tmp_path: Path) -> None:
-    assert "stage.root=outputs" in zeroshot("stage=report").stderr
     assert zeroshot("model.weights.path=nowhere", "dataset=shapes").returncode == 1
     done = zeroshot("stage=report")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "page: outputs/index.html\n"
+    assert done.stdout.endswith("page: outputs/index.html\n")
     page = (tmp_path / "outputs" / "index.html").read_text(encoding="utf-8")
     assert page.count("report.html") == 1
     assert "nowhere: " in page

@@ -6,6 +6,7 @@ import logging
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.drawn import SMALL, draw
 from zeroshot import parts
 from zeroshot.clip.tokenizer import Tokenizer
 from zeroshot.clip.weights import Checkpoint
-from zeroshot.config import Cifar, Labels, Model, Shapes, Weights, known_models
+from zeroshot.config import Cifar, Device, Labels, Model, Shapes, Target, Weights, known_models
 from zeroshot.errors import ZeroshotError
 
 
@@ -102,3 +103,25 @@ def test_openai_s_digests_stand_in_the_addresses_too() -> None:
         if name != "clip_tiny":
             assert str(model.weights.url).startswith(parts.OPENAI)
             assert model.weights.sha256 in str(model.weights.url).split("/")
+
+
+def test_a_sweep_s_jobs_share_a_model_until_its_files_change(
+    small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(small_weights.read_bytes())
+    model = Model(name="own", **vars(SMALL), weights=Weights(path=str(path)))
+    device = Device(target=Target.CPU)
+    monkeypatch.setattr(parts, "_ready", {})
+    first = parts.ready(model, device)
+    assert parts.ready(replace(model), replace(device)) is first
+    assert parts.ready(model, replace(device, batch_size=3)).encoder.batch_size == 3
+    assert parts.ready(model, device) is not first  # one alone is held
+    second = parts.ready(model, device)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    third = parts.ready(model, device)
+    assert third.model["weights"]["sha256"] != second.model["weights"]["sha256"]
+    keys = [parts.feature_store(model, each).folder for each in (first, second, third)]
+    assert keys[0] == keys[1] != keys[2]

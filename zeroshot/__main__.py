@@ -4,7 +4,11 @@ import csv
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from zeroshot import __version__, report, results, run, sweep, table
-from zeroshot.config import Config, folder_of, home
+from zeroshot import __version__, index, report, results, run, sweep, table
+from zeroshot.config import Config, folder_of
 from zeroshot.errors import ZeroshotError
 from zeroshot.validation import checked, resolved
 
@@ -40,6 +44,12 @@ FLAGS_WITH_VALUE = (
 
 def main() -> int:
     """Runs the command line and gives its exit status: 0, 1 if anything failed, 130 after Ctrl-C."""
+    with stoppable():
+        return command()
+
+
+def command() -> int:
+    """What `main` does, stoppable or not."""
     arguments = sys.argv[1:]
     if "--version" in arguments:
         print(f"zeroshot {__version__}")  # noqa: T201
@@ -61,30 +71,37 @@ def main() -> int:
         status = INTERRUPTED
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
-    status = status or int(sweep.failed)
     if sweep.current is not None and sweep.current.is_dir():
-        table.write(sweep.current)
+        sweep.gather(sweep.current)
         report.draw_sweep(sweep.current)
-        print((sweep.current / "table.md").read_text(encoding="utf-8"), end="")  # noqa: T201
+        print(table.told(sweep.current), end="")  # noqa: T201
         print(f"the sweep: {sweep.current}")  # noqa: T201
-        status = status or int(not table.complete(sweep.current))
-    return status
+    return status or int(not sweep.all_done())
 
 
 def register() -> None:
-    """Tells Hydra of the schema, the experiments and the resolver of job folders."""
+    """Tells Hydra of the schema, the experiments and the resolvers."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for path in folder_of("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
-    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
-    OmegaConf.register_new_resolver("job_folder", sweep.job_folder, replace=True)
+    sweep.register_resolvers()
 
 
 def task(composed: DictConfig) -> None:
     """One run of Hydra's: a failure is one line and a record; in a sweep the other jobs go on."""
     about = HydraConfig.get()
     folder = Path(about.runtime.output_dir) if about.output_subdir is not None else None
+    if about.mode == RunMode.MULTIRUN and folder is not None and results.done(folder, sweep.digest(composed)):
+        log.info("done already: %s", folder)
+        return
+    with stoppable():
+        do(composed, folder)
+
+
+def do(composed: DictConfig, folder: Path | None) -> None:
+    """What `task` does of a run that is not done yet, stoppable or not."""
+    about = HydraConfig.get()
     record: results.Record = {}
     try:
         if folder is not None and not results.lock(folder):
@@ -105,12 +122,32 @@ def task(composed: DictConfig) -> None:
         log.error(line)
         if not isinstance(error, ZeroshotError):
             log.error("this is a fault of zeroshot's: HYDRA_FULL_ERROR=1 shows where")
-        sweep.failed = True
+        sweep.note_failure()
         if about.mode != RunMode.MULTIRUN:
             raise SystemExit(1) from error
     finally:
         if folder is not None and record:
+            index.add(folder)
             results.unlock(folder)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Lets Ctrl-C, and a SIGTERM, end a run in good order, with its record and the sweep's table.
+
+    A compiled network of MindSpore's takes Ctrl-C over and makes it a SIGTERM, which would kill the process. A launcher
+    that has a way of its own with SIGTERM keeps it.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))  # back from MindSpore
 
 
 def full_errors() -> bool:

@@ -168,6 +168,7 @@ class Eval:
     """Top-1 and its kin over a data set."""
 
     name: str = "eval"
+    cache: bool = True  # whether image features are read from the store, and kept there
 
 
 @dataclass
@@ -179,6 +180,19 @@ class Predict:
     labels: Any = None  # a list
     labels_file: str | None = None  # one label a line
     top_k: int = 5
+    cache: bool = True
+
+
+@dataclass
+class Report:
+    """The runs under a folder, all of them or those chosen, or two side by side."""
+
+    name: str = "report"
+    root: str = "outputs"
+    model: Any = None  # one name or a list; `*` stands for any letters
+    dataset: Any = None
+    prompt: Any = None
+    compare: Any = None  # a list of two run folders
 
 
 @dataclass
@@ -209,14 +223,6 @@ class Check:
     """Compares the embedded model on this device with committed features."""
 
     name: str = "check"
-
-
-@dataclass
-class Report:
-    """Draws the page of every run and sweep under a folder."""
-
-    name: str = "report"
-    root: str = "outputs"
 
 
 DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv, "shapes": Shapes}
@@ -277,5 +283,5 @@ def path_of(text: str) -> Path:
 
 
 def home() -> Path:
-    """The folder of downloaded weights and data."""
+    """The folder of downloaded weights and data, and of image features."""
     return path_of(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")

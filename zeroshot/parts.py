@@ -4,12 +4,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
 from zeroshot.clip import weights
+from zeroshot.clip.container import shards, weights_file
 from zeroshot.clip.tokenizer import EOT, SOT, Tokenizer
 from zeroshot.clip.weights import Checkpoint
 from zeroshot.config import (
@@ -29,6 +31,8 @@ from zeroshot.data import cifar, csv_list, image_folder, shapes
 from zeroshot.data.image_set import ImageSet
 from zeroshot.download import fetch, unpack
 from zeroshot.errors import ZeroshotError
+from zeroshot.feature_key import feature_key
+from zeroshot.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from zeroshot.clip.encoder import Encoder
@@ -170,6 +174,42 @@ def build(model: Model, device: Device, checkpoint: Checkpoint) -> tuple["Encode
     )
     described = {"target": prepared.target, "dtype": prepared.dtype, "batch_size": encoder.batch_size, "world_size": 1}
     return encoder, described
+
+
+@dataclass
+class Ready:
+    """A model on its device, with what the record says of both."""
+
+    checkpoint: Checkpoint
+    model: dict[str, Any]
+    encoder: "Encoder"
+    device: dict[str, Any]
+
+
+_ready: dict[Any, Ready] = {}  # the last one: the jobs of a sweep often share a model and differ in their prompts
+
+
+def ready(model: Model, device: Device) -> Ready:
+    """The model, loaded and on its device; that of the last call where it was for the same unchanged files.
+
+    Raises:
+        ZeroshotError: the weights or the device can't be used.
+    """
+    files = [(path, path.stat()) for path in shards(weights_file(weights_path(model)))]
+    key = (repr(model), repr(device), *((path, status.st_size, status.st_mtime_ns) for path, status in files))
+    made = _ready.get(key)
+    if made is None:
+        _ready.clear()  # first, as there may be no room for two
+        checkpoint, described = load_weights(model)
+        made = _ready[key] = Ready(checkpoint, described, *build(model, device, checkpoint))
+    return made
+
+
+def feature_store(model: Model, made: Ready) -> FeatureStore:
+    """Where the features of this model on this device are kept."""
+    size = architecture(model)
+    key = feature_key(size, model.activation.value, made.model, made.device)
+    return FeatureStore(home() / "features", key, size.embed_dim)
 
 
 def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequence[str]) -> None:

@@ -3,12 +3,10 @@
 import glob
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from zeroshot import results
@@ -72,17 +70,6 @@ def find(wanted: Sequence[str]) -> list[str]:
     if not found:
         raise ZeroshotError("stage.images is empty: give a file, a folder, a glob or a list of them")
     return found
-
-
-def readable(
-    pixels: Iterable[NDArray[np.uint8] | ZeroshotError], errors: dict[int, str]
-) -> Iterator[NDArray[np.uint8]]:
-    """The images that could be read; of the others, the reason goes into `errors` by their place."""
-    for place, item in enumerate(pixels):
-        if isinstance(item, ZeroshotError):
-            errors[place] = str(item)
-        else:
-            yield item
 
 
 def predictions(

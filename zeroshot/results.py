@@ -29,26 +29,25 @@ RECORDS = (RECORD, "results.txt")  # either makes a folder a finished run's
 Record = dict[str, Any]
 
 
-def claim(folder: Path) -> Path:
+def claim(folder: Path, config_digest: str | None = None) -> Path:
     """The folder, or the next free `-2`, `-3`, made and locked for this process: never one with another run in it."""
     tried = folder
     number = 1
-    while not lock(tried):
+    while not lock(tried, config_digest):
         number += 1
         tried = folder.with_name(f"{folder.name}-{number}")
     return tried
 
 
-def lock(folder: Path) -> bool:
+def lock(folder: Path, config_digest: str | None = None) -> bool:
     """Makes and locks a folder; False if another run's record or lock lies in it, True if this process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    owner = {"host": socket.gethostname(), "pid": os.getpid()}
     path = folder / LOCK
     try:
         with path.open("x", encoding="utf-8") as file:
-            json.dump(owner, file)
+            json.dump(_this_process(config_digest), file)
     except FileExistsError:
-        return lock_owner(folder) == owner
+        return _is_ours(lock_owner(folder))
     except OSError as error:
         raise ZeroshotError(f"{folder}: can't write there ({error.strerror}): choose hydra.run.dir=FOLDER") from error
     if any((folder / record).exists() for record in RECORDS):
@@ -57,13 +56,65 @@ def lock(folder: Path) -> bool:
     return True
 
 
+def take_over(folder: Path, config_digest: str) -> bool:
+    """Locks the folder of a run of this config which a process of this machine died in; False if it is no such folder.
+
+    Two processes must not ask this at the same time: hold a lock of your own meanwhile.
+    """
+    owner = lock_owner(folder)
+    if owner is None or owner.get("config_digest") != config_digest or read_record(folder) is not None:
+        return False
+    if owner.get("host") != socket.gethostname() or _born(owner["pid"]) == owner.get("born"):  # it may still run
+        return False
+    for leftover in folder.glob(f".*.{owner['pid']}"):  # files that it had not written whole
+        leftover.unlink(missing_ok=True)
+    write(folder / LOCK, json.dumps(_this_process(config_digest)))
+    return True
+
+
 def lock_owner(folder: Path) -> dict[str, Any] | None:
-    """Who holds a folder, `{host, pid}`; None if nobody does."""
+    """Who holds a folder, `{host, pid, born, started, config_digest}`; None if nobody does."""
     try:
         owner = json.loads((folder / LOCK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return owner if isinstance(owner, dict) else None
+
+
+def _this_process(config_digest: str | None) -> dict[str, Any]:
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "born": _born(pid),
+        "started": now(),
+        "config_digest": config_digest,
+    }
+
+
+def _is_ours(owner: Mapping[str, Any] | None) -> bool:
+    """Whether a lock is this process's: of no other, not even of an earlier one with the same number."""
+    ours = _this_process(None)
+    return owner is not None and all(owner.get(key) == ours[key] for key in ("host", "pid", "born"))
+
+
+def _born(pid: int) -> str | None:
+    """When a process of this machine began, where the system tells, or an empty text; None if it doesn't run."""
+    if Path("/proc/self/stat").exists():
+        try:
+            state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if state in ("Z", "X") else fields[18]
+    if os.name == "nt":  # a signal of 0 would not ask there, but interrupt
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""
 
 
 def unlock(folder: Path) -> None:
@@ -94,7 +145,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 def write_record(folder: Path, record: Record) -> None:
     """Writes `result.json`, with the time: the last file of a run, so that a folder which has it is complete."""
-    record = record | {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    record = record | {"finished": now()}
     write(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -105,6 +156,17 @@ def read_record(folder: Path) -> Record | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+
+
+def done(folder: Path, config_digest: str) -> bool:
+    """Whether a folder holds the complete record of a run of this config."""
+    record = read_record(folder)
+    return record is not None and "error" not in record and record["config_digest"] == config_digest
+
+
+def now() -> str:
+    """The time as records tell it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def digest(config: Mapping[str, Any]) -> str:

@@ -3,25 +3,28 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zeroshot import check, predict, report, results
+from zeroshot import check, comparison, index, predict, report, results
 from zeroshot.classify import Ranking, class_embeddings, rank
 from zeroshot.clip import weights
 from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
 from zeroshot.data.image_set import ImageSet
 from zeroshot.errors import ZeroshotError
+from zeroshot.features import ImageFeatures
 from zeroshot.metrics import TOP, Metrics, measure
 from zeroshot.parts import (
-    build,
     cifar_root,
     class_groups,
+    feature_store,
     load_data,
     load_weights,
     progress,
+    ready,
     warn_of_untrained_words,
     weights_path,
 )
@@ -53,16 +56,16 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
     prompt = described_prompt(config)
     texts = fill(data.classes, prompt["templates"], prompt["class_names"])
     images = data.limited(config.dataset.limit)
-    checkpoint, model = load_weights(config.model)
-    warn_of_untrained_words(config.model, checkpoint, texts)
-    encoder, device = build(config.model, config.device, checkpoint)
+    made = ready(config.model, config.device)
+    warn_of_untrained_words(config.model, made.checkpoint, texts)
 
     text_started = time.perf_counter()
-    embeddings = class_embeddings(encoder.encode_text(texts), len(data.classes))
+    embeddings = class_embeddings(made.encoder.encode_text(texts), len(data.classes))
     image_started = time.perf_counter()
-    shown = progress(images.images, f"{config.model.name} on {config.dataset.name}")
-    features = encoder.image_batches(encoder.whole(encoder.pixels(shown)))
-    ranking = Ranking.joined(rank(features, embeddings, encoder.logit_scale, TOP))
+    features = ImageFeatures(made.encoder, feature_store(config.model, made) if config.stage.cache else None)
+    shown = partial(progress, what=f"{config.model.name} on {config.dataset.name}")
+    batches = features.batches(images.images, shown)
+    ranking = Ranking.joined(rank(batches, embeddings, made.encoder.logit_scale, TOP))
     ended = time.perf_counter()
 
     metrics = _measured(images, ranking)
@@ -76,18 +79,17 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
         "classes": len(data.classes),
     }
     whole_test = data.split == "test" and len(images) == len(data)
-    references = results.references(model, dataset, prompt, metrics.top1, templates_of) if whole_test else []
+    references = results.references(made.model, dataset, prompt, metrics.top1, templates_of) if whole_test else []
     timing = {
         "total_s": round(ended - started, 3),
         "text_s": round(image_started - text_started, 3),
         "image_s": round(ended - image_started, 3),
-        "images_per_s": round(len(images) / (ended - image_started), 3),
-        "images_encoded": len(images),
-        "images_from_cache": 0,
+        **_counted(features, ended - image_started),
         "texts_encoded": len(set(texts)),
     }
     results.write_evaluation(folder, images, ranking)
-    record |= {"model": model, "dataset": dataset, "prompt": prompt, "device": device, "metrics": vars(metrics)}
+    record |= {"model": made.model, "dataset": dataset, "prompt": prompt, "device": made.device}
+    record["metrics"] = vars(metrics)
     if groups:
         record["groups"] = groups
     results.write_record(folder, record | {"references": references, "timing": timing})
@@ -109,31 +111,28 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     texts = fill(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
         log.warning("few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here")
-    checkpoint, model = load_weights(config.model)
-    warn_of_untrained_words(config.model, checkpoint, texts)
-    encoder, device = build(config.model, config.device, checkpoint)
+    made = ready(config.model, config.device)
+    warn_of_untrained_words(config.model, made.checkpoint, texts)
     text_started = time.perf_counter()
-    embeddings = class_embeddings(encoder.encode_text(texts), len(labels))
+    embeddings = class_embeddings(made.encoder.encode_text(texts), len(labels))
     image_started = time.perf_counter()
     errors: dict[int, str] = {}
-    readable = predict.readable(encoder.pixels(progress(images, config.model.name)), errors)
-    ranking = Ranking.joined(rank(encoder.image_batches(readable), embeddings, encoder.logit_scale, stage.top_k))
+    features = ImageFeatures(made.encoder, feature_store(config.model, made) if stage.cache else None)
+    batches = features.batches(images, partial(progress, what=config.model.name), errors)
+    ranking = Ranking.joined(rank(batches, embeddings, made.encoder.logit_scale, stage.top_k))
     ended = time.perf_counter()
 
     predictions = predict.predictions(images, labels, ranking, errors)
     predict.write(folder, predictions)
-    read = len(images) - len(errors)
     timing = {
         "total_s": round(ended - started, 3),
         "text_s": round(image_started - text_started, 3),
         "image_s": round(ended - image_started, 3),
-        "images_per_s": round(read / (ended - image_started), 3),
-        "images_encoded": read,
-        "images_from_cache": 0,
+        **_counted(features, ended - image_started),
         "texts_encoded": len(set(texts)),
     }
-    record |= {"model": model, "prompt": prompt, "device": device, "labels": len(labels), "images": len(images)}
-    record["timing"] = timing
+    record |= {"model": made.model, "prompt": prompt, "device": made.device}
+    record |= {"labels": len(labels), "images": len(images), "timing": timing}
     log.info(predict.told(predictions))
     log.info("all of it: %s", folder / predict.TEXT)
     if errors:
@@ -180,20 +179,31 @@ def _check(config: Config) -> None:
 
 
 def _report(config: Config) -> None:
-    """Draws the page of all that lies under a folder."""
-    root = path_of(config.stage.root)
-    if not root.is_dir():
-        raise ZeroshotError(f"stage.root={root} is no folder: name the one that runs landed in with stage.root=FOLDER")
+    """Tells of the runs that an index gathers and draws their page, or sets two of them side by side."""
+    stage, root = config.stage, path_of(config.stage.root)
+    if stage.compare is not None:
+        first, second = (root / each if (root / each).is_dir() else path_of(each) for each in stage.compare)
+        log.info(comparison.told(first, second).rstrip("\n"))
+        return
+    lines = index.read(root)
+    wanted = {"model": stage.model, "dataset": stage.dataset, "prompt": stage.prompt}
+    chosen = index.chosen(lines, wanted)
+    if not chosen:
+        asked = " ".join(f"stage.{key}={','.join(names)}" for key, names in wanted.items() if names)
+        raise ZeroshotError(
+            f"{root / index.FILE}: none of its {len(lines)} runs has {asked}: `*` stands for any letters"
+        )
+    log.info(index.told(chosen).rstrip("\n"))
     if page := report.draw_index(root):
         log.info("page: %s", page)
 
 
 STAGES: dict[str, Callable[[Config, Path, Record], None]] = {"eval": _evaluate, "predict": _predict}
 FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {
-    "report": _report,
     "download": _download,
     "convert": _convert,
     "check": _check,
+    "report": _report,
 }
 
 
@@ -219,6 +229,15 @@ def summary(
     )
     lines += [f"published {each['top1']:.2%} ({each['source']}): {each['delta']:+.2%}" for each in references]
     return lines
+
+
+def _counted(features: ImageFeatures, seconds: float) -> Record:
+    """How many images were encoded and how many read; the rate is that of a run which encoded some, else null."""
+    return {
+        "images_per_s": round(features.encoded / seconds, 3) if features.encoded else None,
+        "images_encoded": features.encoded,
+        "images_from_cache": features.stored,
+    }
 
 
 def _measured(images: ImageSet, ranking: Ranking) -> Metrics:

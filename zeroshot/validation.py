@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zeroshot.clip.architecture import HEAD_WIDTH, Architecture
-from zeroshot.config import DATASETS, STAGES, Config, Model, Predict
+from zeroshot.config import DATASETS, STAGES, Config, Model, Predict, Report
 from zeroshot.errors import ZeroshotError
 
 USER_TEXTS = (("prompt", "templates"), ("stage", "images"), ("stage", "labels"))
@@ -55,6 +55,8 @@ def checked(config: dict[str, Any]) -> Config:
         _check(limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
     if isinstance(built.stage, Predict):
         _check_predict(built.stage)
+    if isinstance(built.stage, Report):
+        _check_report(built.stage)
     templates = built.prompt.templates
     _check(isinstance(templates, list) and bool(templates), "prompt.templates", templates, "give a list such as ['{}']")
     for template in templates:
@@ -112,6 +114,17 @@ def _check_predict(stage: Predict) -> None:
         raise ZeroshotError(
             "give the candidate labels with stage.labels='[cat,dog]' or stage.labels_file=FILE, one of them"
         )
+
+
+def _check_report(stage: Report) -> None:
+    for key in ("model", "dataset", "prompt"):
+        names = getattr(stage, key)
+        setattr(stage, key, [names] if isinstance(names, str) else names)
+        for name in getattr(stage, key) or []:
+            _check(isinstance(name, str), f"stage.{key}", name, "it is not a text: quote it")
+    pair = stage.compare
+    two = isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, str) for each in pair)
+    _check(pair is None or two, "stage.compare", pair, "give two run folders, stage.compare='[FOLDER,FOLDER]'")
 
 
 def _check(holds: bool, key: str, value: object, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from tests.drawn import SMALL, draw
 from zeroshot.clip.encoder import TEXT_BATCH, Encoder
+from zeroshot.clip.model import ImageTower
 from zeroshot.errors import ZeroshotError
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "features.npz")
@@ -87,3 +89,20 @@ def test_features_that_are_not_finite_are_no_result() -> None:
     tensors["visual.proj"] = np.full_like(tensors["visual.proj"], 2e38)
     with pytest.raises(ZeroshotError, match="not finite"):
         Encoder(SMALL, tensors, batch_size=1).encode_image(FIXTURE["pixels"][:1])
+
+
+def test_the_image_tower_is_not_made_before_an_image_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    tower = ImageTower
+
+    def told(*arguments: Any) -> Any:
+        made.append("image")
+        return tower(*arguments)
+
+    monkeypatch.setattr("zeroshot.clip.encoder.ImageTower", told)
+    encoder = Encoder(SMALL, draw(SMALL), batch_size=2)
+    encoder.encode_text(["a"])
+    assert made == []
+    for _ in range(2):
+        encoder.encode_image(FIXTURE["pixels"][:3])
+    assert made == ["image"]

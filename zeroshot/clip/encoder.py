@@ -1,8 +1,9 @@
 """Images or texts, in batches of a fixed shape, to unit vectors on a device."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -62,9 +63,15 @@ class Encoder:
         self._tokenizer = Tokenizer()
         form: Form = QUICK if target == "CPU" else PLAIN
         tensors = Folded(tensors, activation) if form.folded else tensors
-        precision = getattr(ms, dtype)
-        self._image_tower = ms.jit(ImageTower(size, tensors, precision, form, activation).construct)
-        self._text_tower = ms.jit(TextTower(size, tensors, precision, form, activation).construct)
+        self._parts = (size, tensors, getattr(ms, dtype), form, activation)
+
+    @cached_property
+    def _image_tower(self) -> Callable[[Tensor], Tensor]:  # made at its first use: there may be none
+        return ms.jit(ImageTower(*self._parts).construct)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _text_tower(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return ms.jit(TextTower(*self._parts).construct)  # type: ignore[no-any-return]
 
     def pixels(self, images: Iterable[Source]) -> Iterator[Pixels | ZeroshotError]:
         """Each image as uint8 [image_size, image_size, 3], or why it can't be read; in order, read ahead in threads."""

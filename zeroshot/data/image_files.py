@@ -33,6 +33,7 @@ class ImageFiles(Sequence[Picture]):
             block += os.fsencode(path)
             ends.append(len(block))
         self._block, self._ends = bytes(block), ends
+        self._digests: bytes | None = None  # once all files were read
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -53,11 +54,23 @@ class ImageFiles(Sequence[Picture]):
         return self.folder / os.fsdecode(self._block[start : self._ends[place]])
 
     def digests(self) -> Iterator[bytes]:
-        """The sha256 of each file's bytes, in order; raises ZeroshotError at one that cannot be read."""
-        with ThreadPoolExecutor() as threads:
-            for start in range(0, len(self), AHEAD):
-                places = range(start, min(start + AHEAD, len(self)))
-                yield from threads.map(_digest, map(self.path, places))
+        """The sha256 of each file's bytes, in order; raises ZeroshotError at one that cannot be read.
+
+        The files are read the first time that all digests are asked for, and not again.
+        """
+        if self._digests is None:
+            found = bytearray()
+            with ThreadPoolExecutor() as threads:
+                for start in range(0, len(self), AHEAD):
+                    places = range(start, min(start + AHEAD, len(self)))
+                    for digest in threads.map(file_digest, map(self.path, places)):
+                        found += digest
+                        yield digest
+            self._digests = bytes(found)
+            return
+        size = hashlib.sha256().digest_size
+        for start in range(0, len(self._digests), size):
+            yield self._digests[start : start + size]
 
 
 def is_image(path: str) -> bool:
@@ -65,7 +78,8 @@ def is_image(path: str) -> bool:
     return Image.registered_extensions().get(os.path.splitext(path)[1].lower()) in FORMATS
 
 
-def _digest(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
+    """The sha256 of a file's bytes; raises ZeroshotError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb", buffering=0) as file:
