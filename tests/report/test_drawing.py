@@ -74,6 +74,15 @@ def test_without_its_images_a_run_is_drawn_all_the_same(tmp_path: Path) -> None:
     assert "The most frequent confusions" in page
 
 
+def test_a_run_that_took_all_its_features_from_the_store_has_a_page(tmp_path: Path) -> None:
+    job = evaluated(tmp_path / "sweep" / "0_first", image_set(60, ["a", "b"]))
+    record = json.loads((job / "result.json").read_text(encoding="utf-8"))
+    record["timing"] |= {"images_per_s": None, "images_encoded": 0, "images_from_cache": 60}
+    (job / "result.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "60 taken from the store" in text(draw_run(job))
+    assert "1 of 1 run done" in text(draw_sweep(tmp_path / "sweep"))
+
+
 def test_a_run_without_a_mistake_says_so(tmp_path: Path) -> None:
     data = image_set(40, [f"class {i}" for i in range(4)])
     assert (

@@ -50,6 +50,7 @@ def _environment() -> Environment:
         "seconds": seconds,
         "href": quote,
         "moment": moment,
+        "decimal": decimal,
         "breakable": breakable,
     }
     return environment
@@ -84,6 +85,11 @@ def seconds(duration: float | None) -> str:
     minutes, rest = divmod(round(duration), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def decimal(number: float | None) -> str:
+    """A number with one decimal; there is none where nothing was measured, such as the speed of taking from the store."""
+    return "–" if number is None else f"{number:.1f}"
 
 
 def moment(iso: str | None) -> str:
