@@ -2,16 +2,21 @@
 
 import csv
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.conftest import Command
-from zeroshot.classify import Ranking
 from zeroshot.errors import ZeroshotError
-from zeroshot.predict import candidate_labels, few_latin_letters, find, predictions, write
+from zeroshot.predict import SHOWN, Images, Prediction, candidate_labels, few_latin_letters, ranked, write
 
 
 @pytest.fixture
@@ -29,22 +34,40 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_folders_are_searched_in_order_and_files_are_taken_as_they_are(photos: Path) -> None:
-    names = [Path(path).name for path in find([str(photos), str(photos / "notes.txt")])]
+    names = [Path(path).name for path in Images([str(photos), str(photos / "notes.txt")])]
     assert names == ["0.png", "1.png", "2.png", "bad.png", "cut.png", "3.png", "4.png", "notes.txt"]
-    assert [Path(path).name for path in find([str(photos / "?.png")])] == ["0.png", "1.png", "2.png"]
-    assert [Path(path).name for path in find([str(photos / "**" / "[34].png")])] == ["3.png", "4.png"]
+    assert [Path(path).name for path in Images([str(photos / "?.png")])] == ["0.png", "1.png", "2.png"]
+    assert [Path(path).name for path in Images([str(photos / "**" / "[34].png")])] == ["3.png", "4.png"]
 
 
 def test_a_file_whose_name_has_glob_signs_is_that_file(tmp_path: Path) -> None:
     path = tmp_path / "a[1].png"
     path.touch()
-    assert find([str(path)]) == [str(path)]
+    assert list(Images([str(path)])) == [str(path)]
+
+
+def test_a_folder_is_searched_once_in_the_order_of_its_paths_whatever_links_lie_in_it(photos: Path) -> None:
+    (photos / ".hidden.png").touch()
+    (photos / "more-.png").touch()
+    (photos / "more" / "UPPER.JPG").touch()
+    (photos / "more" / "a.pdf").touch()  # which Pillow writes but can't read
+    (photos / "again").symlink_to(photos)
+    (photos / "nowhere.png").symlink_to(photos / "removed.png")
+    images = Images([str(photos), "https://a.b/c?d=*"])
+    found = list(images)
+    inside = [str(Path(path).relative_to(photos)) for path in found[:-1]]
+    assert inside == sorted(inside)
+    assert inside[-4:] == ["more-.png", "more/3.png", "more/4.png", "more/UPPER.JPG"]
+    assert found[-1] == "https://a.b/c?d=*"
+    assert len(images) == len(found) == 10
 
 
 def test_a_folder_or_a_glob_without_images_is_told(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "*.png"):
         with pytest.raises(ZeroshotError, match="holds no image"):
-            find([str(place)])
+            Images([str(place)])
+    with pytest.raises(ZeroshotError, match="is empty"):
+        Images([])
 
 
 def test_labels_come_from_a_file_one_a_line(tmp_path: Path) -> None:
@@ -87,14 +110,15 @@ def test_labels_in_other_scripts_are_noticed(labels: list[str], few: bool) -> No
 
 
 def test_every_image_has_one_line_whatever_its_name(tmp_path: Path) -> None:
-    images = ["a,b.png", "ü\n.png", "c.png"]
-    ranking = Ranking(np.array([[1, 0], [0, 1]]), np.array([[0.75, 0.25], [0.5, 0.5]]))
-    made = predictions(images, ["cat", 'a "dog"'], ranking, {1: "ü.png: cut short"})
-    write(tmp_path, made)
+    made: list[Prediction] = [
+        {"image": "a,b.png", "scores": [{"label": 'a "dog"', "score": 0.75}, {"label": "cat", "score": 0.25}]},
+        {"image": "ü\n.png", "error": "ü.png: cut short"},
+        {"image": "c.png", "scores": [{"label": "cat", "score": 0.5}, {"label": 'a "dog"', "score": 0.5}]},
+    ]
+    summary = write(tmp_path, iter(made))
+    assert (summary.size, summary.errors) == (3, 1)
     lines = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == made
-    assert made[1] == {"image": "ü\n.png", "error": "ü.png: cut short"}
-    assert made[0]["scores"] == [{"label": 'a "dog"', "score": 0.75}, {"label": "cat", "score": 0.25}]
     with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["label"], row["score"], row["error"]) for row in rows] == [
@@ -103,6 +127,71 @@ def test_every_image_has_one_line_whatever_its_name(tmp_path: Path) -> None:
         ("cat", "0.500000", ""),
     ]
     assert '75.00%  a "dog"' in (tmp_path / "results.txt").read_text(encoding="utf-8")
+    assert str(summary) + "\n" == (tmp_path / "results.txt").read_text(encoding="utf-8")
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    summary = write(tmp_path, [{"image": "\udcff.png", "error": "\udcff.png: no such file"}])
+    assert "\\udcff.png" in str(summary)
+    line = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8")
+    assert json.loads(line)["image"] == "\udcff.png"
+
+
+def test_what_fails_on_the_way_leaves_no_file(tmp_path: Path) -> None:
+    def failing() -> Iterator[Prediction]:
+        yield {"image": "a.png", "error": "no such file"}
+        raise ZeroshotError("the disk is full")
+
+    with pytest.raises(ZeroshotError):
+        write(tmp_path, failing())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_terminal_shows_the_first_images_and_how_many_more_there_are(tmp_path: Path) -> None:
+    summary = write(tmp_path, ({"image": f"{n}.png", "error": "none"} for n in range(SHOWN + 5)))
+    assert str(summary).endswith("\n… and 5 more")
+    assert str(summary).count("error: none") == SHOWN
+
+
+class Reader:
+    """In place of an encoder: a name that begins with `bad` can't be read; any other is one vector. Reads ahead."""
+
+    logit_scale = 1.0
+
+    def __init__(self, batch: int, ahead: int) -> None:
+        self.batch, self.ahead = batch, ahead
+
+    def pixels(self, images: Iterable[str]) -> Iterator[ZeroshotError | NDArray[np.uint8]]:
+        source, given = iter(images), 0
+        waiting = list(islice(source, self.ahead))
+        while waiting:
+            waiting += list(islice(source, 1))
+            name = waiting.pop(0)
+            given += 1
+            yield ZeroshotError(f"{name} is bad") if name.startswith("bad") else np.full(1, given % 2, np.uint8)
+
+    def image_batches(self, pixels: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        source = iter(pixels)
+        while batch := list(islice(source, self.batch)):
+            yield np.array([[1, 0] if each[0] else [0, 1] for each in batch], np.float32)
+
+
+@given(
+    bad=st.lists(st.booleans(), max_size=40), batch=st.integers(1, 5), ahead=st.integers(1, 9), top_k=st.integers(1, 3)
+)
+def test_predictions_come_in_the_images_order_wherever_the_bad_ones_are(
+    bad: list[bool], batch: int, ahead: int, top_k: int
+) -> None:
+    names = [f"{'bad' if each else 'good'} {place}" for place, each in enumerate(bad)]
+    encoder: Any = Reader(batch, ahead)
+    made = list(ranked(names, encoder, np.eye(2), ["odd", "even"], top_k))
+    assert [each["image"] for each in made] == names
+    for place, each in enumerate(made, start=1):
+        if bad[place - 1]:
+            assert each["error"] == f"{each['image']} is bad"
+        else:
+            assert each["scores"][0]["label"] == ("odd" if place % 2 else "even")
+            assert len(each["scores"]) == min(top_k, 2)
 
 
 def test_bad_images_are_told_in_their_lines_and_the_rest_go_on(small: Command, tmp_path: Path, photos: Path) -> None:

@@ -19,6 +19,7 @@ from zeroshot.parts import (
     build,
     cifar_root,
     class_groups,
+    embed,
     load_data,
     load_weights,
     progress,
@@ -103,7 +104,7 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     started = time.perf_counter()
     stage, prompt = config.stage, described_prompt(config)
     labels = predict.candidate_labels(stage.labels, None if stage.labels_file is None else path_of(stage.labels_file))
-    images = predict.find(stage.images)
+    images = predict.Images(stage.images)
     texts = fill(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
         log.warning("few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here")
@@ -111,16 +112,13 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     warn_of_untrained_words(config.model, checkpoint, texts)
     encoder, device = build(config.model, config.device, checkpoint)
     text_started = time.perf_counter()
-    embeddings = class_embeddings(encoder.encode_text(texts), len(labels))
+    embeddings = embed(encoder, texts, len(labels))
     image_started = time.perf_counter()
-    errors: dict[int, str] = {}
-    readable = predict.readable(encoder.pixels(progress(images, config.model.name)), errors)
-    ranking = Ranking.joined(rank(encoder.image_batches(readable), embeddings, encoder.logit_scale, stage.top_k))
+    shown = progress(images, config.model.name)
+    summary = predict.write(folder, predict.ranked(shown, encoder, embeddings, labels, stage.top_k))
     ended = time.perf_counter()
 
-    predictions = predict.predictions(images, labels, ranking, errors)
-    predict.write(folder, predictions)
-    read = len(images) - len(errors)
+    read = summary.size - summary.errors
     timing = {
         "total_s": round(ended - started, 3),
         "text_s": round(image_started - text_started, 3),
@@ -130,12 +128,12 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
         "images_from_cache": 0,
         "texts_encoded": len(set(texts)),
     }
-    record |= {"model": model, "prompt": prompt, "device": device, "labels": len(labels), "images": len(images)}
+    record |= {"model": model, "prompt": prompt, "device": device, "labels": len(labels), "images": summary.size}
     record["timing"] = timing
-    log.info(predict.told(predictions))
+    log.info("%s", summary)
     log.info("all of it: %s", folder / predict.TEXT)
-    if errors:
-        raise ZeroshotError(f"{len(errors)} of {len(images)} images could not be read; each one's line says why")
+    if summary.errors:
+        raise ZeroshotError(f"{summary.errors} of {summary.size} images could not be read; each one's line says why")
     results.write_record(folder, record)
 
 
