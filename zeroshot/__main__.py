@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zeroshot import __version__, results, run, sweep, table
-from zeroshot.config import Config, folder_of, home
+from zeroshot.config import Config, folder_of, register_home
 from zeroshot.errors import ZeroshotError
 from zeroshot.validation import checked, resolved
 
@@ -76,7 +76,7 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for path in folder_of("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
-    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+    register_home()
     OmegaConf.register_new_resolver("job_folder", sweep.job_folder, replace=True)
 
 

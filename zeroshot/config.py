@@ -264,3 +264,8 @@ def path_of(text: str) -> Path:
 def home() -> Path:
     """The folder of downloaded weights and data."""
     return path_of(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")
+
+
+def register_home() -> None:
+    """Tells OmegaConf what `${zeroshot_home:}` in our YAMLs is."""
+    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)

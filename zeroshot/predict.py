@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TEXT = "results.txt"
 LINES = "predictions.jsonl"
 TABLE = "predictions.csv"
+FEW_LATIN = "few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here"
 SHOWN = 20  # predictions that the terminal shows
 
 Prediction = dict[str, Any]  # {"image", "scores": [{"label", "score"}, …]}, or {"image", "error"}

@@ -74,7 +74,7 @@ def unlock(folder: Path) -> None:
 
 @contextmanager
 def whole(path: Path, errors: str = "strict") -> Iterator[TextIO]:
-    """A text file to write to, which is there whole once the block ends, and not at all if it fails; `errors` is open's."""
+    """A text file to write to, there whole once the block ends and not at all if it fails; `errors` as in `open`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:

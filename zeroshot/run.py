@@ -107,7 +107,7 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     images = predict.Images(stage.images)
     texts = fill(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
-        log.warning("few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here")
+        log.warning(predict.FEW_LATIN)
     checkpoint, model = load_weights(config.model)
     warn_of_untrained_words(config.model, checkpoint, texts)
     encoder, device = build(config.model, config.device, checkpoint)
