@@ -240,3 +240,110 @@ def test_labels_in_another_script_are_scored_with_a_warning(small: Command, phot
     assert "OpenAI's CLIP reads English" in done.stderr
     assert "向日葵" in done.stdout
     assert "${x}" in done.stdout
+
+
+def test_a_folder_of_200_good_and_bad_images_gives_a_line_each(small: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    drawn = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    for place in range(195):
+        path = folder / f"{place:03}.png"
+        if place % 13 == 5:
+            path.write_text("no picture at all")
+        else:
+            Image.fromarray(np.roll(drawn, place)).save(path)
+            if place % 13 == 7:
+                path.write_bytes(path.read_bytes()[:500])
+    Image.new("RGB", (1, 1)).save(folder / "1 × 1.png")
+    Image.new("L", (30_000, 3_000)).save(folder / "panorama.png")  # Pillow warns from 89 million pixels on
+    frames = [Image.fromarray(np.roll(drawn, place)) for place in range(3)]
+    frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(folder / "first.webp", lossless=True)
+    (folder / "empty.jpg").touch()
+    bad = {f"{place:03}.png" for place in range(195) if place % 13 in (5, 7)} | {"empty.jpg"}
+
+    done = small(
+        "model=small", "stage=predict", f"stage.images={folder}", "stage.labels=[cat,dog]", "hydra.run.dir=out"
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"{len(bad)} of 200 images could not be read; each one's line says why"]
+    assert done.stdout.count("\n  error: ") + done.stdout.count("%  ") // 2 == 20
+    assert "… and 180 more" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert [line["image"] for line in lines] == sorted(str(path) for path in folder.iterdir())
+    assert {Path(line["image"]).name for line in lines if "error" in line} == bad
+    assert all(line["image"] in line["error"] for line in lines if "error" in line)
+    left = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    assert left["images"] == 200
+    assert left["timing"]["images_encoded"] == 200 - len(bad)
+    assert "could not be read" in left["error"]
+
+
+def test_pictures_behind_urls_stand_beside_files(small: Command, tmp_path: Path, photos: Path, server: str) -> None:
+    urls = [f"{server}/{name}" for name in ("good?a=1&b=2", "missing", "redirect?file:///etc/passwd", "page")]
+    wanted = ",".join(f'"{place}"' for place in [urls[0], photos / "0.png", *urls[1:]])
+    done = small("model=small", "stage=predict", f"stage.images=[{wanted}]", "stage.labels=[a,b]", "hydra.run.dir=out")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert [line["image"] for line in lines] == [urls[0], str(photos / "0.png"), *urls[1:]]
+    assert [("scores" in line) for line in lines] == [True, True, False, False, False]
+    assert done.stderr.splitlines() == ["3 of 5 images could not be read; each one's line says why"]
+
+
+def test_labels_with_signs_of_their_own_go_through_as_they_are(small: Command, tmp_path: Path, photos: Path) -> None:
+    labels = ["向日葵", "bird's nest", "a, b", "1e3", "true", "0.10", "été", "{}", "a_b"]
+    typed = ",".join(json.dumps(label, ensure_ascii=False) for label in labels)
+    (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    made = {}
+    for name, way in (("typed", f"stage.labels=[{typed}]"), ("file", "stage.labels_file=labels.txt")):
+        done = small(
+            "model=small",
+            "stage=predict",
+            f"stage.images={photos}/0.png",
+            way,
+            "stage.top_k=99",
+            f"hydra.run.dir={name}",
+        )
+        assert done.returncode == 0, done.stderr
+        made[name] = json.loads((tmp_path / name / "predictions.jsonl").read_text("utf-8"))["scores"]
+    assert {score["label"] for score in made["typed"]} == set(labels)
+    assert made["typed"] == made["file"]
+
+
+def test_a_prompt_set_of_ones_own_is_a_yaml(small: Command, tmp_path: Path, config_dir: Path, photos: Path) -> None:
+    own = tmp_path / "own"
+    for group, name in (("model", "small"), ("prompt", "mine")):
+        (own / group).mkdir(parents=True)
+        text = (
+            (config_dir / group / f"{name}.yaml").read_text()
+            if group == "model"
+            else ("name: mine\nclass_names: raw\ntemplates: ['{} on a table', 'my {}']\n")
+        )
+        (own / group / f"{name}.yaml").write_text(text)
+    done = small(
+        "--config-dir",
+        str(own),
+        "model=small",
+        "prompt=mine",
+        "stage=predict",
+        f"stage.images={photos}/0.png",
+        "stage.labels=[a,b]",
+        "hydra.run.dir=out",
+    )
+    assert done.returncode == 0, done.stderr
+    left = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    assert left["prompt"] == {"name": "mine", "templates": ["{} on a table", "my {}"], "class_names": "raw"}
+    assert left["timing"]["texts_encoded"] == 4
+
+
+def test_labels_are_embedded_in_blocks_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.drawn import SMALL, draw
+    from zeroshot import parts
+    from zeroshot.clip.encoder import Encoder
+
+    encoder = Encoder(SMALL, draw(SMALL))
+    texts = [f"{form} {number}" for number in range(7) for form in ("a photo of", "the")]
+    whole = parts.embed(encoder, texts, 7)
+    monkeypatch.setattr(parts, "TEXT_BLOCK", 5)  # two labels at a time
+    assert parts.embed(encoder, texts, 7).tolist() == whole.tolist()
+    assert whole.shape == (7, SMALL.embed_dim)

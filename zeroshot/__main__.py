@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from zeroshot import __version__, results, run, sweep, table
 from zeroshot.config import Config, folder_of, register_home
@@ -45,6 +47,7 @@ def main() -> int:
         print(f"zeroshot {__version__}")  # noqa: T201
         return 0
     status = 0
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a large picture is read like any other
     try:
         flags, overrides = split(arguments)
         check_overrides(overrides)
