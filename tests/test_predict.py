@@ -2,10 +2,9 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.conftest import Command
+from zeroshot.classify import Ranking
 from zeroshot.errors import ZeroshotError
-from zeroshot.predict import SHOWN, Images, Prediction, candidate_labels, few_latin_letters, ranked, write
+from zeroshot.predict import SHOWN, Prediction, candidate_labels, few_latin_letters, find, ranked, readable, write
 
 
 @pytest.fixture
@@ -34,16 +34,16 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_folders_are_searched_in_order_and_files_are_taken_as_they_are(photos: Path) -> None:
-    names = [Path(path).name for path in Images([str(photos), str(photos / "notes.txt")])]
+    names = [Path(path).name for path in find([str(photos), str(photos / "notes.txt")])]
     assert names == ["0.png", "1.png", "2.png", "bad.png", "cut.png", "3.png", "4.png", "notes.txt"]
-    assert [Path(path).name for path in Images([str(photos / "?.png")])] == ["0.png", "1.png", "2.png"]
-    assert [Path(path).name for path in Images([str(photos / "**" / "[34].png")])] == ["3.png", "4.png"]
+    assert [Path(path).name for path in find([str(photos / "?.png")])] == ["0.png", "1.png", "2.png"]
+    assert [Path(path).name for path in find([str(photos / "**" / "[34].png")])] == ["3.png", "4.png"]
 
 
 def test_a_file_whose_name_has_glob_signs_is_that_file(tmp_path: Path) -> None:
     path = tmp_path / "a[1].png"
     path.touch()
-    assert list(Images([str(path)])) == [str(path)]
+    assert find([str(path)]) == [str(path)]
 
 
 def test_a_folder_is_searched_once_in_the_order_of_its_paths_whatever_links_lie_in_it(photos: Path) -> None:
@@ -53,21 +53,20 @@ def test_a_folder_is_searched_once_in_the_order_of_its_paths_whatever_links_lie_
     (photos / "more" / "a.pdf").touch()  # which Pillow writes but can't read
     (photos / "again").symlink_to(photos)
     (photos / "nowhere.png").symlink_to(photos / "removed.png")
-    images = Images([str(photos), "https://a.b/c?d=*"])
-    found = list(images)
+    found = find([str(photos), "https://a.b/c?d=*"])
     inside = [str(Path(path).relative_to(photos)) for path in found[:-1]]
     assert inside == sorted(inside)
     assert inside[-4:] == ["more-.png", "more/3.png", "more/4.png", "more/UPPER.JPG"]
     assert found[-1] == "https://a.b/c?d=*"
-    assert len(images) == len(found) == 10
+    assert len(found) == 10
 
 
 def test_a_folder_or_a_glob_without_images_is_told(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "*.png"):
         with pytest.raises(ZeroshotError, match="holds no image"):
-            Images([str(place)])
+            find([str(place)])
     with pytest.raises(ZeroshotError, match="is empty"):
-        Images([])
+        find([])
 
 
 def test_labels_come_from_a_file_one_a_line(tmp_path: Path) -> None:
@@ -153,45 +152,25 @@ def test_the_terminal_shows_the_first_images_and_how_many_more_there_are(tmp_pat
     assert str(summary).count("error: none") == SHOWN
 
 
-class Reader:
-    """In place of an encoder: a name that begins with `bad` can't be read; any other is one vector. Reads ahead."""
+@given(bad=st.lists(st.booleans(), max_size=40), batch=st.integers(1, 5))
+def test_predictions_come_in_the_images_order_wherever_the_bad_ones_are(bad: list[bool], batch: int) -> None:
+    def pixels() -> Iterator[NDArray[np.uint8] | ZeroshotError]:
+        for place, each in enumerate(bad):
+            yield ZeroshotError(f"{place} is bad") if each else np.array([place % 2], np.uint8)
 
-    logit_scale = 1.0
+    def rankings(source: Iterator[NDArray[np.uint8]]) -> Iterator[Ranking]:
+        while parts := list(islice(source, batch)):
+            yield Ranking(np.array([[int(part[0])] for part in parts]), np.full((len(parts), 1), 0.5))
 
-    def __init__(self, batch: int, ahead: int) -> None:
-        self.batch, self.ahead = batch, ahead
-
-    def pixels(self, images: Iterable[str]) -> Iterator[ZeroshotError | NDArray[np.uint8]]:
-        source, given = iter(images), 0
-        waiting = list(islice(source, self.ahead))
-        while waiting:
-            waiting += list(islice(source, 1))
-            name = waiting.pop(0)
-            given += 1
-            yield ZeroshotError(f"{name} is bad") if name.startswith("bad") else np.full(1, given % 2, np.uint8)
-
-    def image_batches(self, pixels: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        source = iter(pixels)
-        while batch := list(islice(source, self.batch)):
-            yield np.array([[1, 0] if each[0] else [0, 1] for each in batch], np.float32)
-
-
-@given(
-    bad=st.lists(st.booleans(), max_size=40), batch=st.integers(1, 5), ahead=st.integers(1, 9), top_k=st.integers(1, 3)
-)
-def test_predictions_come_in_the_images_order_wherever_the_bad_ones_are(
-    bad: list[bool], batch: int, ahead: int, top_k: int
-) -> None:
-    names = [f"{'bad' if each else 'good'} {place}" for place, each in enumerate(bad)]
-    encoder: Any = Reader(batch, ahead)
-    made = list(ranked(names, encoder, np.eye(2), ["odd", "even"], top_k))
+    errors: dict[int, str] = {}
+    names = [f"{place}.png" for place in range(len(bad))]
+    made = list(ranked(names, ["even", "odd"], rankings(readable(pixels(), errors)), errors))
     assert [each["image"] for each in made] == names
-    for place, each in enumerate(made, start=1):
-        if bad[place - 1]:
-            assert each["error"] == f"{each['image']} is bad"
+    for place, each in enumerate(made):
+        if bad[place]:
+            assert each["error"] == f"{place} is bad"
         else:
-            assert each["scores"][0]["label"] == ("odd" if place % 2 else "even")
-            assert len(each["scores"]) == min(top_k, 2)
+            assert each["scores"] == [{"label": ["even", "odd"][place % 2], "score": 0.5}]
 
 
 def test_bad_images_are_told_in_their_lines_and_the_rest_go_on(small: Command, tmp_path: Path, photos: Path) -> None:
@@ -293,21 +272,14 @@ def test_pictures_behind_urls_stand_beside_files(small: Command, tmp_path: Path,
 def test_labels_with_signs_of_their_own_go_through_as_they_are(small: Command, tmp_path: Path, photos: Path) -> None:
     labels = ["向日葵", "bird's nest", "a, b", "1e3", "true", "0.10", "été", "{}", "a_b"]
     typed = ",".join(json.dumps(label, ensure_ascii=False) for label in labels)
-    (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    made = {}
-    for name, way in (("typed", f"stage.labels=[{typed}]"), ("file", "stage.labels_file=labels.txt")):
-        done = small(
-            "model=small",
-            "stage=predict",
-            f"stage.images={photos}/0.png",
-            way,
-            "stage.top_k=99",
-            f"hydra.run.dir={name}",
-        )
-        assert done.returncode == 0, done.stderr
-        made[name] = json.loads((tmp_path / name / "predictions.jsonl").read_text("utf-8"))["scores"]
-    assert {score["label"] for score in made["typed"]} == set(labels)
-    assert made["typed"] == made["file"]
+    done = small(
+        *("model=small", "stage=predict", f"stage.images={photos}/0.png", f"stage.labels=[{typed}]"),
+        *("stage.top_k=99", "hydra.run.dir=out"),
+    )
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "out" / "predictions.jsonl").read_text("utf-8"))
+    assert {score["label"] for score in made["scores"]} == set(labels)
+    assert all(f"%  {label}\n" in done.stdout for label in labels)
 
 
 def test_a_prompt_set_of_ones_own_is_a_yaml(small: Command, tmp_path: Path, config_dir: Path, photos: Path) -> None:

@@ -3,28 +3,24 @@
 import csv
 import glob
 import json
-import logging
 import os
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zeroshot import results
-from zeroshot.classify import rank
+from zeroshot.classify import Ranking
 from zeroshot.config import path_of
 from zeroshot.data.image_files import is_image
 from zeroshot.errors import ZeroshotError
 from zeroshot.images import is_url
-
-if TYPE_CHECKING:
-    from zeroshot.clip.encoder import Encoder
 
 TEXT = "results.txt"
 LINES = "predictions.jsonl"
@@ -33,8 +29,6 @@ FEW_LATIN = "few of the labels' letters are Latin: OpenAI's CLIP reads English, 
 SHOWN = 20  # predictions that the terminal shows
 
 Prediction = dict[str, Any]  # {"image", "scores": [{"label", "score"}, …]}, or {"image", "error"}
-
-log = logging.getLogger(__name__)
 
 
 def candidate_labels(labels: Sequence[str] | None, file: Path | None = None, place: str = "stage.labels") -> list[str]:
@@ -66,35 +60,23 @@ def few_latin_letters(labels: Sequence[str]) -> bool:
     return bool(letters) and latin < len(letters) / 2
 
 
-class Images:
-    """The images that are meant by files, folders, globs and URLs, in that order; looked for anew at each iteration.
+def find(wanted: Sequence[str]) -> list[str]:
+    """The images that are meant by files, folders, globs and URLs, in that order.
 
     Of a folder it is all in it, at any depth, whose name ends as a picture's does, sorted; hidden ones are passed over.
 
     Raises:
         ZeroshotError: a folder or a glob holds no image or can't be read, or there is no image at all.
     """
-
-    def __init__(self, wanted: Sequence[str]) -> None:
-        self._wanted = list(wanted)
-        self._size = 0
-        for place in self._wanted:
-            inside = sum(1 for _ in _found(place))
-            if not inside:
-                raise ZeroshotError(f"stage.images={place} holds no image: give a file, a folder or a glob that does")
-            self._size += inside
-        if not self._size:
-            raise ZeroshotError("stage.images is empty: give a file, a folder, a glob, a URL or a list of them")
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[str]:
-        for place in self._wanted:
-            yield from _found(place)
-
-    def __contains__(self, image: object) -> bool:
-        return any(image == each for each in self)
+    found: list[str] = []
+    for place in wanted:
+        before = len(found)
+        found += _found(place)
+        if len(found) == before:
+            raise ZeroshotError(f"stage.images={place} holds no image: give a file, a folder or a glob that does")
+    if not found:
+        raise ZeroshotError("stage.images is empty: give a file, a folder, a glob, a URL or a list of them")
+    return found
 
 
 def _found(place: str) -> Iterator[str]:
@@ -131,45 +113,38 @@ def _pictures(folder: str, met: set[tuple[int, int]]) -> Iterator[str]:
             yield path
 
 
+def readable(
+    pixels: Iterable[NDArray[np.uint8] | ZeroshotError], errors: dict[int, str]
+) -> Iterator[NDArray[np.uint8]]:
+    """The images that could be read; of the others, the reason goes into `errors` by their place."""
+    for place, item in enumerate(pixels):
+        if isinstance(item, ZeroshotError):
+            errors[place] = str(item)
+        else:
+            yield item
+
+
 def ranked(
-    images: Iterable[str], encoder: "Encoder", embeddings: NDArray[np.float64], labels: Sequence[str], top_k: int
+    images: Sequence[str], labels: Sequence[str], rankings: Iterable[Ranking], errors: dict[int, str]
 ) -> Iterator[Prediction]:
-    """One prediction an image, in their order, as they are made; an image that can't be read gets its error.
+    """One prediction an image, in order, as they are made.
 
-    `embeddings` [labels, embed_dim] are the labels' unit vectors.
+    `rankings` are those of the images that can be read, a batch at a time; by the time that one comes, `errors` says of
+    every image before why it can't be read.
     """
-    ahead: deque[str] = deque()  # given out to be read
-    waiting: deque[tuple[str, str | None]] = deque()  # read: an image's name, and why it could not be
-
-    def given_out() -> Iterator[str]:
-        for image in images:
-            ahead.append(image)
-            yield image
-
-    def readable() -> Iterator[NDArray[np.uint8]]:
-        for item in encoder.pixels(given_out()):
-            if isinstance(item, ZeroshotError):
-                waiting.append((ahead.popleft(), str(item)))
-            else:
-                waiting.append((ahead.popleft(), None))
-                yield item
-
-    for ranking in rank(encoder.image_batches(readable()), embeddings, encoder.logit_scale, top_k):
-        rows = zip(ranking.ids.tolist(), ranking.probabilities.tolist(), strict=True)
-        while waiting:
-            image, error = waiting.popleft()
-            yield _failed(image, error) if error is not None else _scored(image, labels, *next(rows))
-    for image, error in waiting:
-        yield _failed(image, str(error))
+    rows = (row for each in rankings for row in zip(each.ids.tolist(), each.probabilities.tolist(), strict=True))
+    row = next(rows, None)
+    for place, image in enumerate(images):
+        if place in errors:
+            yield {"image": image, "error": errors[place]}
+        elif row is not None:
+            yield _scored(image, labels, *row)
+            row = next(rows, None)
 
 
 def _scored(image: str, labels: Sequence[str], ids: Sequence[int], scores: Sequence[float]) -> Prediction:
     best = [{"label": labels[place], "score": round(score, 6)} for place, score in zip(ids, scores, strict=True)]
     return {"image": image, "scores": best}
-
-
-def _failed(image: str, error: str) -> Prediction:
-    return {"image": image, "error": error}
 
 
 @dataclass

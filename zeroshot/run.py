@@ -104,7 +104,7 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     started = time.perf_counter()
     stage, prompt = config.stage, described_prompt(config)
     labels = predict.candidate_labels(stage.labels, None if stage.labels_file is None else path_of(stage.labels_file))
-    images = predict.Images(stage.images)
+    images = predict.find(stage.images)
     texts = fill(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
         log.warning(predict.FEW_LATIN)
@@ -114,8 +114,10 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     text_started = time.perf_counter()
     embeddings = embed(encoder, texts, len(labels))
     image_started = time.perf_counter()
-    shown = progress(images, config.model.name)
-    summary = predict.write(folder, predict.ranked(shown, encoder, embeddings, labels, stage.top_k))
+    errors: dict[int, str] = {}
+    readable = predict.readable(encoder.pixels(progress(images, config.model.name)), errors)
+    rankings = rank(encoder.image_batches(readable), embeddings, encoder.logit_scale, stage.top_k)
+    summary = predict.write(folder, predict.ranked(images, labels, rankings, errors))
     ended = time.perf_counter()
 
     read = summary.size - summary.errors
