@@ -175,7 +175,7 @@ class Predict:
     """The best of some labels for some images."""
 
     name: str = "predict"
-    images: Any = None  # one or a list of file, folder and glob
+    images: Any = None  # one or a list of file, folder, glob and URL
     labels: Any = None  # a list
     labels_file: str | None = None  # one label a line
     top_k: int = 5
