@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from safetensors.numpy import save_file
 
 from tests.data.cifar_files import write_cifar100_python
 from tests.drawn import SMALL, draw
+from tests.tricks import Tricks
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -71,3 +74,23 @@ def small(zeroshot: Command, config_dir: Path, cifar: Path) -> Command:
         return zeroshot(*given, *arguments, **more)
 
     return command
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a running server of tricks."""
+
+    for name in ("NO_PROXY", "no_proxy"):  # no proxy of the surroundings stands between the tests and it
+        monkeypatch.setenv(name, "127.0.0.1")
+
+    class Running(Tricks):
+        stopped = threading.Event()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Running) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        Running.stopped.set()
+        running.shutdown()
+        thread.join()

@@ -132,3 +132,9 @@ def test_interpolation_in_the_user_s_text_is_text() -> None:
 def test_home_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path))
     assert composed().dataset.root == str(tmp_path / "data" / "cifar-100-python")
+
+
+@pytest.mark.parametrize("typed", ["stage.labels=cat", "stage.labels=5", "stage.images=5", "stage.images={a: b}"])
+def test_labels_and_images_are_lists_not_something_else(typed: str) -> None:
+    with pytest.raises(ZeroshotError, match=r"^stage\.(labels|images)=.* can't be used: give a list, stage"):
+        composed("stage=predict", "stage.images=photos", typed)

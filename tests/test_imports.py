@@ -54,7 +54,9 @@ def test_a_module_imports_its_own_layer_or_lower_ones(module: str) -> None:
 
 
 def test_imports_go_round_in_no_circle() -> None:
-    edges = {name: {other for other in imported(path) if other in MODULES} for name, path in MODULES.items()}
+    # but for the package itself, which imports `api` once a name of it is asked for
+    ours = {name: path for name, path in MODULES.items() if name != "zeroshot"}
+    edges = {name: {other for other in imported(path) if other in ours} for name, path in ours.items()}
     while leaves := {name for name, others in edges.items() if not others & edges.keys() - {name}}:
         edges = {name: others for name, others in edges.items() if name not in leaves}
     assert not edges

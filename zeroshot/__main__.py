@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from zeroshot import __version__, index, report, results, run, sweep, table
-from zeroshot.config import Config, folder_of
+from zeroshot.config import Config, folder_of, register_home
 from zeroshot.errors import ZeroshotError
 from zeroshot.validation import checked, resolved
 
@@ -55,6 +57,7 @@ def command() -> int:
         print(f"zeroshot {__version__}")  # noqa: T201
         return 0
     status = 0
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a large picture is read like any other
     try:
         flags, overrides = split(arguments)
         check_overrides(overrides)
@@ -85,6 +88,7 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for path in folder_of("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
+    register_home()
     sweep.register_resolvers()
 
 

@@ -176,7 +176,7 @@ class Predict:
     """The best of some labels for some images."""
 
     name: str = "predict"
-    images: Any = None  # one or a list of file, folder and glob
+    images: Any = None  # one or a list of file, folder, glob and URL
     labels: Any = None  # a list
     labels_file: str | None = None  # one label a line
     top_k: int = 5
@@ -285,3 +285,8 @@ def path_of(text: str) -> Path:
 def home() -> Path:
     """The folder of downloaded weights and data, and of image features."""
     return path_of(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")
+
+
+def register_home() -> None:
+    """Tells OmegaConf what `${zeroshot_home:}` in our YAMLs is."""
+    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)

@@ -3,13 +3,16 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from zeroshot.classify import class_embeddings
 from zeroshot.clip import weights
 from zeroshot.clip.container import shards, weights_file
 from zeroshot.clip.tokenizer import EOT, SOT, Tokenizer
@@ -33,6 +36,7 @@ from zeroshot.download import fetch, unpack
 from zeroshot.errors import ZeroshotError
 from zeroshot.feature_key import feature_key
 from zeroshot.feature_store import FeatureStore
+from zeroshot.images import load_image
 
 if TYPE_CHECKING:
     from zeroshot.clip.encoder import Encoder
@@ -41,6 +45,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 OPENAI = "https://openaipublic.azureedge.net/"  # where the weights lie whose figures were published
+TEXT_BLOCK = 4096  # texts whose features are held at once
 QUIET_SECONDS = 30  # between two lines of progress where there is no terminal
 OFFLINE = "experiment=quickstart needs no download"
 
@@ -171,6 +176,7 @@ def build(model: Model, device: Device, checkpoint: Checkpoint) -> tuple["Encode
         activation=model.activation.value,
         batch_size=device.batch_size,
         workers=device.workers,
+        opened=load_image,
     )
     described = {"target": prepared.target, "dtype": prepared.dtype, "batch_size": encoder.batch_size, "world_size": 1}
     return encoder, described
@@ -212,6 +218,24 @@ def feature_store(model: Model, made: Ready) -> FeatureStore:
     return FeatureStore(home() / "features", key, size.embed_dim)
 
 
+def embed(encoder: "Encoder", texts: Sequence[str], classes: int) -> NDArray[np.float64]:
+    """One unit vector a class [classes, embed_dim], from its texts, class by class; of the texts' own features only a
+    block is held at a time.
+
+    Raises:
+        ZeroshotError: a text is too long for CLIP.
+    """
+    templates = len(texts) // classes
+    step = max(1, TEXT_BLOCK // templates)
+    starts = range(0, classes, step)
+    blocks = [
+        class_embeddings(encoder.encode_text(block), len(block) // templates)
+        for start in (starts if len(starts) == 1 else progress(starts, "texts of the labels", "block"))
+        if (block := texts[start * templates : (start + step) * templates])
+    ]
+    return np.concatenate(blocks)
+
+
 def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequence[str]) -> None:
     """One warning that names the words of the texts which the weights have never seen, if there are such words."""
     if checkpoint.token_ids is None:
@@ -225,10 +249,10 @@ def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequenc
         log.warning("%s was not trained on these words and knows nothing of them: %s", model.name, shown)
 
 
-def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
+def progress(items: Collection[Item], what: str, unit: str = "img") -> Iterator[Item]:
     """The items, with a bar on a terminal and a line now and then elsewhere."""
     if _terminal():
-        yield from tqdm(items, desc=what, unit="img", dynamic_ncols=True)
+        yield from tqdm(items, desc=what, unit=unit, dynamic_ncols=True)
         return
     told = time.monotonic()
     for done, item in enumerate(items):

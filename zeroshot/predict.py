@@ -1,33 +1,44 @@
 """Any images and any labels: what is found, ranked and written."""
 
+import csv
 import glob
 import json
+import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from zeroshot import results
 from zeroshot.classify import Ranking
 from zeroshot.config import path_of
+from zeroshot.data.image_files import is_image
 from zeroshot.errors import ZeroshotError
+from zeroshot.images import is_url
 
 TEXT = "results.txt"
+LINES = "predictions.jsonl"
+TABLE = "predictions.csv"
+FEW_LATIN = "few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here"
 SHOWN = 20  # predictions that the terminal shows
 
-Prediction = dict[str, Any]
+Prediction = dict[str, Any]  # {"image", "scores": [{"label", "score"}, …]}, or {"image", "error"}
 
 
-def candidate_labels(labels: Sequence[str] | None, file: Path | None) -> list[str]:
+def candidate_labels(labels: Sequence[str] | None, file: Path | None = None, place: str = "stage.labels") -> list[str]:
     """The labels given, or those of a text file, one a line.
 
     Raises:
         ZeroshotError: there are none, one is empty or one occurs twice, or the file can't be read.
     """
-    place = "stage.labels" if file is None else str(file)
     if file is not None:
+        place = str(file)
         try:
             labels = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
@@ -36,9 +47,9 @@ def candidate_labels(labels: Sequence[str] | None, file: Path | None) -> list[st
         raise ZeroshotError(f"{place} holds no label: give at least one")
     if any(not label.strip() for label in labels):
         raise ZeroshotError(f"{place} holds an empty label: remove it")
-    twice = sorted({label for label in labels if labels.count(label) > 1}) if len(set(labels)) < len(labels) else []
-    if twice:
-        raise ZeroshotError(f"{place} holds «{twice[0]}» more than once: give each label once")
+    label, times = Counter(labels).most_common(1)[0]
+    if times > 1:
+        raise ZeroshotError(f"{place} holds «{label}» more than once: give each label once")
     return list(labels)
 
 
@@ -50,76 +61,133 @@ def few_latin_letters(labels: Sequence[str]) -> bool:
 
 
 def find(wanted: Sequence[str]) -> list[str]:
-    """The images that are meant by files, folders (all in them that Pillow opens, sorted) and globs, in that order.
+    """The images that are meant by files, folders, globs and URLs, in that order.
+
+    Of a folder it is all in it, at any depth, whose name ends as a picture's does, sorted; hidden ones are passed over.
 
     Raises:
-        ZeroshotError: a folder or a glob holds no image, or there is none at all.
+        ZeroshotError: a folder or a glob holds no image or can't be read, or there is no image at all.
     """
     found: list[str] = []
     for place in wanted:
-        path = path_of(place)
-        if path.is_dir():
-            inside = sorted(str(file) for file in path.rglob("*") if _looks_like_an_image(file))
-        elif not path.exists() and glob.has_magic(str(path)):
-            inside = sorted(match for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
-        else:
-            inside = [str(path)]
-        if not inside:
+        before = len(found)
+        found += _found(place)
+        if len(found) == before:
             raise ZeroshotError(f"stage.images={place} holds no image: give a file, a folder or a glob that does")
-        found += inside
     if not found:
-        raise ZeroshotError("stage.images is empty: give a file, a folder, a glob or a list of them")
+        raise ZeroshotError("stage.images is empty: give a file, a folder, a glob, a URL or a list of them")
     return found
 
 
-def predictions(
-    images: Sequence[str], labels: Sequence[str], ranking: Ranking, errors: Mapping[int, str]
-) -> list[Prediction]:
-    """One prediction an image, in order: `{"image", "scores": [{"label", "score"}, …]}`, or `{"image", "error"}`."""
-    ranked = iter(zip(ranking.ids.tolist(), ranking.probabilities.tolist(), strict=True))
-    made: list[Prediction] = []
+def _found(place: str) -> Iterator[str]:
+    if is_url(place):
+        yield place
+        return
+    path = path_of(place)
+    if path.is_dir():
+        yield from _pictures(str(path), set())
+    elif not os.path.lexists(path) and glob.has_magic(str(path)):
+        yield from sorted(match for match in glob.iglob(str(path), recursive=True) if os.path.isfile(match))
+    else:
+        yield str(path)
+
+
+def _pictures(folder: str, met: set[tuple[int, int]]) -> Iterator[str]:
+    """The pictures in a folder and those below it, sorted by path; a folder is entered once, whatever leads to it."""
+    try:
+        status = os.stat(folder)
+        with os.scandir(folder) as entries:
+            names = sorted(each.name + "/" * each.is_dir() for each in entries if not each.name.startswith("."))
+    except OSError as error:
+        raise ZeroshotError(
+            f"stage.images: {folder} can't be read ({error.strerror}): change its permissions"
+        ) from error
+    if (status.st_dev, status.st_ino) in met:
+        return
+    met.add((status.st_dev, status.st_ino))
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.endswith("/"):
+            yield from _pictures(path.rstrip("/"), met)
+        elif is_image(name) and os.path.isfile(path):
+            yield path
+
+
+def readable(
+    pixels: Iterable[NDArray[np.uint8] | ZeroshotError], errors: dict[int, str]
+) -> Iterator[NDArray[np.uint8]]:
+    """The images that could be read; of the others, the reason goes into `errors` by their place."""
+    for place, item in enumerate(pixels):
+        if isinstance(item, ZeroshotError):
+            errors[place] = str(item)
+        else:
+            yield item
+
+
+def ranked(
+    images: Sequence[str], labels: Sequence[str], rankings: Iterable[Ranking], errors: dict[int, str]
+) -> Iterator[Prediction]:
+    """One prediction an image, in order, as they are made.
+
+    `rankings` are those of the images that can be read, a batch at a time; by the time that one comes, `errors` says of
+    every image before why it can't be read.
+    """
+    rows = (row for each in rankings for row in zip(each.ids.tolist(), each.probabilities.tolist(), strict=True))
+    row = next(rows, None)
     for place, image in enumerate(images):
         if place in errors:
-            made.append({"image": image, "error": errors[place]})
-            continue
-        ids, scores = next(ranked)
-        made.append(
-            {
-                "image": image,
-                "scores": [{"label": labels[i], "score": round(s, 6)} for i, s in zip(ids, scores, strict=True)],
-            }
-        )
-    return made
+            yield {"image": image, "error": errors[place]}
+        elif row is not None:
+            yield _scored(image, labels, *row)
+            row = next(rows, None)
 
 
-def write(folder: Path, made: Sequence[Prediction]) -> None:
-    """Writes `results.txt` for people, and `predictions.jsonl` and `predictions.csv` for programs."""
-    results.write(folder / TEXT, "\n".join(_paragraph(each) for each in made) + "\n")
-    lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in made)
-    results.write(folder / "predictions.jsonl", "".join(lines))
-    results.write_csv(
-        folder / "predictions.csv",
-        ("image", "label", "score", "error"),
-        (
-            (each["image"], "", "", each["error"])
-            if "error" in each
-            else (each["image"], each["scores"][0]["label"], f"{each['scores'][0]['score']:.6f}", "")
-            for each in made
-        ),
-    )
+def _scored(image: str, labels: Sequence[str], ids: Sequence[int], scores: Sequence[float]) -> Prediction:
+    best = [{"label": labels[place], "score": round(score, 6)} for place, score in zip(ids, scores, strict=True)]
+    return {"image": image, "scores": best}
 
 
-def told(made: Sequence[Prediction]) -> str:
-    """What the terminal shows: the first images with their scores."""
-    more = f"\n… and {len(made) - SHOWN} more" if len(made) > SHOWN else ""
-    return "\n".join(_paragraph(each) for each in made[:SHOWN]) + more
+@dataclass
+class Summary:
+    """What was written: how many predictions, how many of them errors, and the first ones."""
+
+    size: int = 0
+    errors: int = 0
+    first: list[Prediction] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """What the terminal shows: the first images with their scores."""
+        more = f"\n… and {self.size - len(self.first)} more" if self.size > len(self.first) else ""
+        text = "\n".join(paragraph(each) for each in self.first) + more
+        return text.encode(errors="backslashreplace").decode()  # a file's name need not be text
 
 
-def _paragraph(each: Prediction) -> str:
+def write(folder: Path, made: Iterable[Prediction]) -> Summary:
+    """Writes `results.txt` for people, and `predictions.jsonl` and `predictions.csv` for programs, as they come."""
+    summary = Summary()
+    with ExitStack() as stack:
+        # a file's name need not be text
+        files = (results.whole(folder / name, errors="backslashreplace") for name in (TEXT, LINES, TABLE))
+        text, lines, table = map(stack.enter_context, files)
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(("image", "label", "score", "error"))
+        for each in made:
+            summary.size += 1
+            summary.errors += "error" in each
+            if len(summary.first) < SHOWN:
+                summary.first.append(each)
+            text.write(paragraph(each) + "\n")
+            lines.write(json.dumps(each, ensure_ascii=False) + "\n")
+            if "error" in each:
+                rows.writerow((each["image"], "", "", each["error"]))
+            else:
+                best = each["scores"][0]
+                rows.writerow((each["image"], best["label"], f"{best['score']:.6f}", ""))
+    return summary
+
+
+def paragraph(each: Prediction) -> str:
+    """A prediction for people: the image's name, and its labels with their scores in percent below."""
     if "error" in each:
         return f"{each['image']}\n  error: {each['error']}"
     return "\n".join([each["image"], *(f"  {score['score']:8.2%}  {score['label']}" for score in each["scores"])])
-
-
-def _looks_like_an_image(path: Path) -> bool:
-    return path.suffix.lower() in Image.registered_extensions() and path.is_file()

@@ -6,12 +6,13 @@ import io
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 
@@ -122,9 +123,22 @@ def unlock(folder: Path) -> None:
     (folder / LOCK).unlink(missing_ok=True)
 
 
+@contextmanager
+def whole(path: Path, errors: str = "strict") -> Iterator[TextIO]:
+    """A text file to write to, there whole once the block ends and not at all if it fails; `errors` as in `open`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
-    write_bytes(path, text.encode())
+    with whole(path) as file:
+        file.write(text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

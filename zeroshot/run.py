@@ -20,6 +20,7 @@ from zeroshot.metrics import TOP, Metrics, measure
 from zeroshot.parts import (
     cifar_root,
     class_groups,
+    embed,
     feature_store,
     load_data,
     load_weights,
@@ -110,20 +111,19 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
     images = predict.find(stage.images)
     texts = fill(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
-        log.warning("few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here")
+        log.warning(predict.FEW_LATIN)
     made = ready(config.model, config.device)
     warn_of_untrained_words(config.model, made.checkpoint, texts)
     text_started = time.perf_counter()
-    embeddings = class_embeddings(made.encoder.encode_text(texts), len(labels))
+    embeddings = embed(made.encoder, texts, len(labels))
     image_started = time.perf_counter()
     errors: dict[int, str] = {}
     features = ImageFeatures(made.encoder, feature_store(config.model, made) if stage.cache else None)
     batches = features.batches(images, partial(progress, what=config.model.name), errors)
-    ranking = Ranking.joined(rank(batches, embeddings, made.encoder.logit_scale, stage.top_k))
+    rankings = rank(batches, embeddings, made.encoder.logit_scale, stage.top_k)
+    summary = predict.write(folder, predict.ranked(images, labels, rankings, errors))
     ended = time.perf_counter()
 
-    predictions = predict.predictions(images, labels, ranking, errors)
-    predict.write(folder, predictions)
     timing = {
         "total_s": round(ended - started, 3),
         "text_s": round(image_started - text_started, 3),
@@ -132,11 +132,11 @@ def _predict(config: Config, folder: Path, record: Record) -> None:
         "texts_encoded": len(set(texts)),
     }
     record |= {"model": made.model, "prompt": prompt, "device": made.device}
-    record |= {"labels": len(labels), "images": len(images), "timing": timing}
-    log.info(predict.told(predictions))
+    record |= {"labels": len(labels), "images": summary.size, "timing": timing}
+    log.info("%s", summary)
     log.info("all of it: %s", folder / predict.TEXT)
-    if errors:
-        raise ZeroshotError(f"{len(errors)} of {len(images)} images could not be read; each one's line says why")
+    if summary.errors:
+        raise ZeroshotError(f"{summary.errors} of {summary.size} images could not be read; each one's line says why")
     results.write_record(folder, record)
     if page := report.draw_run(folder):
         log.info("page: %s", page)

@@ -105,10 +105,13 @@ def _check_sizes(model: Model) -> None:
 def _check_predict(stage: Predict) -> None:
     _check(stage.top_k >= 1, "stage.top_k", stage.top_k, "give 1 or more")
     if stage.images is None:
-        raise ZeroshotError("stage.images: give a file, a folder, a glob or a list of them with stage.images=PATH")
+        raise ZeroshotError(
+            "stage.images: give a file, a folder, a glob, a URL or a list of them with stage.images=PATH"
+        )
     stage.images = [stage.images] if isinstance(stage.images, str) else stage.images
     for key, items in (("stage.images", stage.images), ("stage.labels", stage.labels)):
-        for item in [] if items is None else items:
+        _check(isinstance(items, list | None), key, items, f"give a list, {key}='[…,…]'")
+        for item in items or []:
             _check(isinstance(item, str), key, item, "it is not a text: quote it")
     if (stage.labels is None) == (stage.labels_file is None):
         raise ZeroshotError(

@@ -42,6 +42,7 @@ class Encoder:
         batch_size: images in a batch, by default about as many as have `ROWS` positions; a short last batch is padded,
             since each shape is compiled anew.
         workers: threads that read and resize images beside the tower.
+        opened: gives the RGB picture of an image that is to be encoded; the threads call it.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Encoder:
         activation: Activation = "quick_gelu",
         batch_size: int | None = None,
         workers: int = 2,
+        opened: Callable[[Source], Image.Image] = open_image,
     ) -> None:
         self.size, self.interpolation = size, interpolation
         self.batch_size = batch_size or max(1, ROWS // (size.patches + 1))
-        self.workers = workers
+        self.workers, self._opened = workers, opened
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
         self._tokenizer = Tokenizer()
         form: Form = QUICK if target == "CPU" else PLAIN
@@ -96,20 +98,22 @@ class Encoder:
                 raise item
             yield item
 
-    def image_batches(self, pixels: Iterable[Pixels]) -> Iterator[Features]:
-        """Features of images that `pixels` has made, a batch at a time."""
-        source = iter(pixels)
-        while batch := list(islice(source, self.batch_size)):
-            padded = np.zeros((self.batch_size, *batch[0].shape), np.uint8)
+    def image_batches(self, pixels: Iterable[Pixels], batch_size: int | None = None) -> Iterator[Features]:
+        """Features of images that `pixels` has made, a batch at a time; each new size of batch is compiled."""
+        source, size = iter(pixels), batch_size or self.batch_size
+        while batch := list(islice(source, size)):
+            padded = np.zeros((size, *batch[0].shape), np.uint8)
             padded[: len(batch)] = batch
             yield _unit(self._image_tower(Tensor(padded)).asnumpy()[: len(batch)])
 
     def encode_image(self, images: Sequence[Source] | NDArray[np.uint8]) -> Features:
-        """Unit image features [N, embed_dim].
+        """Unit image features [N, embed_dim], float32, of a list of images or one uint8 array [N, H, W, 3].
 
         Raises:
-            ZeroshotError: an image can't be read.
+            ZeroshotError: an image can't be read, or it is no list.
         """
+        if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
+            raise ZeroshotError("encode_image takes a list of images, or an array [N, height, width, 3]: put it in [ ]")
         batches = list(self.image_batches(self.whole(self.pixels(images))))
         return np.concatenate(batches) if batches else np.zeros((0, self.size.embed_dim), np.float32)
 
@@ -117,8 +121,10 @@ class Encoder:
         """Unit text features [N, embed_dim]; equal texts are computed once, and each only about as far as it is long.
 
         Raises:
-            ZeroshotError: a text has more than 77 tokens.
+            ZeroshotError: a text has more than 77 tokens, or it is no list.
         """
+        if isinstance(texts, str):
+            raise ZeroshotError(f"encode_text takes a list of texts: put {texts!r} in [ ]")
         distinct = list(dict.fromkeys(texts))
         tokens = self._tokenizer(distinct)
         ends = tokens.argmax(axis=1).astype(np.int32)  # the end-of-text token has the highest id
@@ -136,7 +142,7 @@ class Encoder:
 
     def _read(self, image: Source) -> Pixels | ZeroshotError:
         try:
-            return transform(open_image(image), self.size.image_size, self.interpolation)
+            return transform(self._opened(image), self.size.image_size, self.interpolation)
         except ZeroshotError as error:
             return error
 

@@ -3,7 +3,7 @@
 import logging
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,22 +56,30 @@ def open_image(source: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Im
     try:
         # By name, Pillow would map some files into memory, where it muddles TIFFs that are turned.
         with open(source, "rb") as file:
-            return _upright_rgb(Image.open(file, formats=_formats()), str(source))
-    except ZeroshotError:
-        raise
+            return read_image(file, str(source))
     except FileNotFoundError:
         raise ZeroshotError(f"{source}: there is no such file; check the path") from None
     except IsADirectoryError:
         raise ZeroshotError(f"{source}: is a folder; name a picture in it") from None
     except PermissionError:
         raise ZeroshotError(f"{source}: may not be read; change its permissions (chmod +r)") from None
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        raise ZeroshotError(f"{source}: cannot be opened as a picture ({error}); check or replace it") from None
+
+
+def read_image(file: BinaryIO, name: str) -> Image.Image:
+    """The picture in an open file, as `open_image` gives it; `name` is what an error calls it."""
+    try:
+        return _upright_rgb(Image.open(file, formats=_formats()), name)
+    except ZeroshotError:
+        raise
     except UnidentifiedImageError:
         formats = ", ".join(_formats())
-        raise ZeroshotError(f"{source}: is no picture, or cut short, or in a format other than {formats}") from None
+        raise ZeroshotError(f"{name}: is no picture, or cut short, or in a format other than {formats}") from None
     except Image.DecompressionBombError as error:
-        raise ZeroshotError(f"{source}: is too large ({error}); shrink it first") from None
+        raise ZeroshotError(f"{name}: is too large ({error}); shrink it first") from None
     except Exception as error:  # Pillow's readers meet a damaged file with errors of many types
-        raise ZeroshotError(f"{source}: cannot be opened as a picture ({error}); check or replace it") from None
+        raise ZeroshotError(f"{name}: cannot be opened as a picture ({error}); check or replace it") from None
 
 
 def transform(image: Image.Image, size: int, interpolation: Interpolation) -> NDArray[np.uint8]:

@@ -115,9 +115,18 @@ def load(root: Path, split: str, labels: str = "fine", name: str | None = None) 
     )
 
 
-def _layout(root: Path) -> Layout:
+def set_in(root: Path) -> str | None:
+    """cifar100 or cifar10 where a folder holds a file of theirs; raises ZeroshotError if it can't be read."""
+    return next((layout.name for layout in _layouts(root)), None)
+
+
+def _layouts(root: Path) -> list[Layout]:
     present = {name for name in names_in(root) if not os.path.isdir(root / name)}
-    found = [layout for layout in LAYOUTS if present & layout.files()]
+    return [layout for layout in LAYOUTS if present & layout.files()]
+
+
+def _layout(root: Path) -> Layout:
+    found = _layouts(root)
     if len(found) == 1:
         return found[0]
     if found:

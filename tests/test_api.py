@@ -1,0 +1,350 @@
+"""`pipeline`, `Trainer` and `load_model`: what they give is what the command line and the parts give."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from PIL import Image
+
+import zeroshot
+from tests.conftest import ROOT, Command
+from tests.data.cifar_files import FINE, write_cifar10_python
+from tests.drawn import SMALL, draw
+from zeroshot import Trainer, load_image, load_model, pipeline
+from zeroshot.classifier import Classifier
+from zeroshot.clip.encoder import Encoder
+from zeroshot.errors import ZeroshotError
+from zeroshot.settings import data_set, prompt_set
+
+LABELS = ["cat", "向日葵", "bird's nest", "a, b", "1e3", "fire_truck"]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    """The small model under MindFormers' protocol."""
+    return Encoder(SMALL, draw(SMALL), interpolation="bilinear", batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def classifier(config_dir: Path) -> Classifier:
+    return pipeline(model="small", candidate_labels=LABELS, config_dir=config_dir, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (11, 40, 50, 3), np.uint8)
+
+
+def expected(encoder: Encoder, pictures: NDArray[np.uint8], texts: list[str]) -> NDArray[np.float64]:
+    logits = encoder.logit_scale * (encoder.encode_image(pictures) @ encoder.encode_text(texts).T).astype(np.float64)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def test_the_scores_are_those_of_mindformers_protocol(
+    classifier: Classifier, encoder: Encoder, pictures: NDArray[np.uint8]
+) -> None:
+    made = classifier(pictures)
+    wanted = expected(encoder, pictures, [f"a picture of {label}" for label in LABELS])
+    assert len(made) == len(pictures)
+    for scores, row in zip(made, wanted, strict=True):
+        assert [each["label"] for each in scores] == [LABELS[place] for place in np.argsort(-row)]
+        assert [each["score"] for each in scores] == pytest.approx(sorted(row, reverse=True), abs=1e-5)
+        assert list(scores[0]) == ["score", "label"]
+        assert sum(each["score"] for each in scores) == pytest.approx(1)
+
+
+def test_an_image_may_come_in_any_form_alone_or_in_a_list(
+    classifier: Classifier, pictures: NDArray[np.uint8], tmp_path: Path, server: str
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(pictures[0]).save(path)
+    first = classifier(pictures)[0]
+    forms = [pictures[0], Image.fromarray(pictures[0]), path, str(path)]
+    for form in [*forms, forms, iter(forms)]:
+        made = classifier(form)
+        assert len(made) == (1 if any(form is each for each in forms) else 4)
+        for scores in made:
+            assert [each["label"] for each in scores] == [each["label"] for each in first]
+            assert [each["score"] for each in scores] == pytest.approx([each["score"] for each in first], abs=1e-5)
+    url = f"{server}/good"
+    assert classifier(url) == classifier(load_image(url))
+    assert classifier([]) == []
+
+
+def test_a_call_may_bring_labels_top_k_and_prompt_of_its_own(
+    classifier: Classifier, encoder: Encoder, pictures: NDArray[np.uint8]
+) -> None:
+    made = classifier(pictures[:3], ["dog_house", "tree"], top_k=1, prompt=["a {}", "the {} of a {}"])
+    texts = encoder.encode_text(["a dog_house", "the dog_house of a dog_house", "a tree", "the tree of a tree"])
+    means = texts.reshape(2, 2, -1).mean(axis=1)
+    best = (encoder.encode_image(pictures[:3]) @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(1)
+    assert [scores[0]["label"] for scores in made] == [["dog_house", "tree"][place] for place in best]
+    assert [len(scores) for scores in made] == [1, 1, 1]
+    assert len(classifier(pictures[0])[0]) == len(LABELS)
+
+
+def test_text_features_are_computed_once_for_a_label_set(
+    classifier: Classifier, pictures: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    encode = Encoder.encode_text
+
+    def counted(self: Encoder, texts: list[str]) -> NDArray[np.float32]:
+        asked.append(list(texts))
+        return encode(self, texts)
+
+    monkeypatch.setattr(Encoder, "encode_text", counted)
+    for _ in range(3):
+        classifier(pictures[:2], ["one", "two"])
+        classifier(pictures[2], ["two", "one"])
+        classifier(pictures[2], ["two", "one"], prompt="plain")
+    assert asked == [
+        ["a picture of one", "a picture of two"],
+        ["a picture of two", "a picture of one"],
+        ["two", "one"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"candidate_labels": []}, "candidate_labels holds no label"),
+        ({"candidate_labels": "cat,dog"}, "candidate_labels='cat,dog'"),
+        ({"candidate_labels": ["cat", 1e3]}, "give a list of texts"),
+        ({"candidate_labels": ["cat", "cat"]}, "«cat» more than once"),
+        ({"top_k": 0}, "top_k=0"),
+        ({"prompt": "no such set"}, "prompt=no such set is not one of mindformers, "),
+        ({"prompt": ["a photo"]}, "«a photo» has no {}"),
+        ({"prompt": {"templates": ["{}"], "class_names": "spacious"}}, "prompt.class_names"),
+    ],
+)
+def test_what_a_call_can_not_use_is_told(
+    classifier: Classifier, pictures: NDArray[np.uint8], given: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ZeroshotError) as caught:
+        classifier(pictures[0], **given)  # type: ignore[arg-type]
+    assert told in str(caught.value)
+
+
+def test_an_image_that_can_not_be_read_is_named(classifier: Classifier, pictures: NDArray[np.uint8]) -> None:
+    with pytest.raises(ZeroshotError, match=r"nowhere\.png: there is no such file"):
+        classifier([pictures[0], "nowhere.png"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"task": "image_classification"}, "task=image_classification"),
+        ({"model": "clip_vit_b_33"}, "model=clip_vit_b_33 is not one of clip_"),
+        ({"model": {"embed_dim": 64}}, "model."),
+        ({"model": {"embed_dim": "wide"}}, "model.embed_dim"),
+        ({"model": {"widths": 64}}, "widths"),
+        ({"device": "tpu"}, "device=tpu is not one of"),
+        ({"dtype": "float64"}, "device.dtype"),
+        ({"interpolation": "nearest"}, "model.interpolation"),
+        ({"config_dir": "nowhere"}, "config_dir=nowhere is no folder"),
+        ({"batch_size": 0}, "device.batch_size=0"),
+        ({"weights": "nowhere.ckpt"}, "nowhere.ckpt"),
+    ],
+)
+def test_what_a_pipeline_can_not_be_made_of_is_told(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ZeroshotError) as caught:
+        pipeline(**given)  # type: ignore[arg-type]
+    assert told in str(caught.value)
+
+
+def test_a_model_is_a_name_in_a_folder_or_a_mapping(small_weights: Path, config_dir: Path) -> None:
+    texts = ["cat", "dog"]
+    by_name = load_model("small", config_dir=config_dir)
+    by_keys = load_model(asdict(SMALL), weights=small_weights)
+    in_keys = load_model({**asdict(SMALL), "weights": {"path": str(small_weights)}}, device="CPU", dtype="float32")
+    assert by_name.encode_text(texts).tolist() == by_keys.encode_text(texts).tolist()
+    assert by_name.encode_text(texts).tolist() == in_keys.encode_text(texts).tolist()
+
+
+def test_a_loaded_model_encodes_to_unit_vectors(config_dir: Path, pictures: NDArray[np.uint8]) -> None:
+    clip = load_model("small", config_dir=config_dir, batch_size=8)
+    images, texts = clip.encode_image(pictures), clip.encode_text(["cat", "dog", "cat"])
+    assert images.shape == (len(pictures), SMALL.embed_dim)
+    assert texts.shape == (3, SMALL.embed_dim)
+    for features in (images, texts):
+        assert features.dtype == np.float32
+        assert np.linalg.norm(features, axis=1) == pytest.approx(1, abs=1e-6)
+    listed = [Image.fromarray(each) for each in pictures]
+    assert clip.encode_image(listed).tolist() == images.tolist()
+    assert clip.logit_scale == pytest.approx(float(np.exp(draw(SMALL)["logit_scale"])))
+    for wrong in (pictures[0], listed[0], "a.png"):
+        with pytest.raises(ZeroshotError, match="takes a list of images"):
+            clip.encode_image(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ZeroshotError, match="takes a list of texts"):
+        clip.encode_text("cat")
+
+
+def test_evaluate_leaves_what_the_command_line_leaves(
+    small: Command,
+    config_dir: Path,
+    cifar: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done = small("model=small", "prompt=mindformers", "model.interpolation=bilinear", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
+    trainer = Trainer(model="small", eval_dataset=cifar, config_dir=config_dir, device="cpu", batch_size=8)
+    with caplog.at_level(logging.INFO, logger="zeroshot"):
+        record = trainer.evaluate()
+    theirs = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    for key in ("schema", "stage", "config", "config_digest", "model", "dataset", "prompt", "device", "metrics"):
+        assert record[key] == theirs[key], key
+    assert f"Top1 Accuracy={record['metrics']['top1']:.2%}" in caplog.messages
+    [folder] = (tmp_path / "outputs").glob("*/*")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d_small", str(folder.relative_to(tmp_path / "outputs")))
+    assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == record
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "out").iterdir()} - {".hydra"}
+    assert "Top1 Accuracy=" in (folder / "zeroshot.log").read_text(encoding="utf-8")
+    for name in ("predictions.csv", "per_class.csv", "confusion.csv"):
+        assert (folder / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def test_an_evaluation_that_fails_leaves_its_record(
+    config_dir: Path, cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = Trainer(model="small", eval_dataset=cifar, config_dir=config_dir, weights="nowhere.ckpt")
+    with pytest.raises(ZeroshotError, match=r"nowhere\.ckpt"):
+        trainer.evaluate()
+    [folder] = (tmp_path / "outputs").glob("*/*")
+    left = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert "nowhere.ckpt" in left["error"]
+    assert "metrics" not in left
+    assert {path.name for path in folder.iterdir()} == {"result.json"}
+
+
+def test_a_trainer_predicts_among_its_classes_and_writes_them_down(
+    config_dir: Path,
+    cifar: Path,
+    pictures: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = Trainer(model="small", eval_dataset=cifar, config_dir=config_dir, batch_size=8)
+    with caplog.at_level(logging.INFO, logger="zeroshot"):
+        made = trainer.predict(input_data=Image.fromarray(pictures[0]), top_k=3)
+    assert len(made) == 1
+    assert len(made[0]) == 3
+    assert {each["label"] for each in made[0]} <= set(FINE)
+    assert "candidate_labels: the 6 classes of cifar100" in caplog.messages
+    assert "output result is saved at ./results.txt" in caplog.messages
+    lines = (tmp_path / "results.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "image 1"
+    assert [line.split()[1] for line in lines[1:]] == [each["label"] for each in made[0]]
+    assert not (tmp_path / "outputs").exists()
+    two = trainer.predict([pictures[0], pictures[1]], candidate_labels=LABELS)
+    assert [len(scores) for scores in two] == [len(LABELS)] * 2
+
+
+def test_a_trainer_without_data_says_what_it_lacks(config_dir: Path, pictures: NDArray[np.uint8]) -> None:
+    trainer = Trainer(model="small", config_dir=config_dir)
+    with pytest.raises(ZeroshotError, match="give candidate_labels="):
+        trainer.predict(pictures[0])
+    with pytest.raises(ZeroshotError, match="give eval_dataset="):
+        trainer.evaluate()
+
+
+def test_a_data_set_is_a_folder_or_a_name(cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert data_set(cifar)["name"] == "cifar100"
+    assert data_set(cifar)["root"] == str(cifar)
+    assert data_set(write_cifar10_python(tmp_path / "ten"))["name"] == "cifar10"
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    assert data_set("photos") == {**data_set("photos"), "kind": "image_folder", "root": "photos"}
+    (tmp_path / "list.csv").touch()
+    assert data_set("list.csv")["kind"] == "csv"
+    assert data_set("shapes")["kind"] == "shapes"
+    usual = str(tmp_path / "home" / "data" / "cifar-100-python")
+    assert data_set("cifar-100-python") == data_set("cifar100")
+    assert data_set("cifar-100-python")["root"] == usual
+    (tmp_path / "cifar-100-python").symlink_to(cifar)
+    assert data_set("cifar-100-python")["root"] == "cifar-100-python"
+    with pytest.raises(ZeroshotError, match="eval_dataset=imagenet is no folder or CSV file here and not one of"):
+        data_set("imagenet")
+
+
+def test_prompts_are_a_name_a_template_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "prompt").mkdir()
+    own = {"name": "mine", "class_names": "spaces", "templates": ["my {}", "${my} {}"]}
+    path = tmp_path / "prompt" / "mine.yaml"
+    OmegaConf.save(own, path)
+    assert prompt_set("mine", tmp_path) == prompt_set(str(path)) == own
+    assert prompt_set("mindformers") == {"name": "mindformers", "class_names": "raw", "templates": ["a picture of {}"]}
+    assert prompt_set("{}!")["templates"] == prompt_set(["{}!"])["templates"] == ["{}!"]
+    assert prompt_set({"templates": ["{}"], "class_names": "spaces"})["class_names"] == "spaces"
+    path.write_text("[a", encoding="utf-8")
+    with pytest.raises(ZeroshotError, match=r"mine\.yaml can't be read"):
+        prompt_set("mine", tmp_path)
+
+
+def test_a_choice_of_ones_own_builds_on_ours(tmp_path: Path, config_dir: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text(
+        "defaults: [image_folder, _self_]\nname: mine\nroot: ${zeroshot_home:}/mine\n", encoding="utf-8"
+    )
+    mine = data_set("mine", tmp_path)
+    assert (mine["kind"], mine["name"], mine["split"]) == ("image_folder", "mine", "test")
+    assert mine["root"].endswith("/mine")
+    (tmp_path / "dataset" / "shapes.yaml").touch()
+    with pytest.raises(ZeroshotError, match="is one of ours too"):
+        data_set("shapes", tmp_path)
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    heavy = {"mindspore", "hydra", "numpy", "omegaconf", "PIL", "requests"}
+    code = f"import sys, zeroshot; sys.exit(bool({heavy!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    code = "import sys; from zeroshot import *; sys.exit(bool({'mindspore', 'hydra'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert set(zeroshot.__all__) <= set(dir(zeroshot))
+    with pytest.raises(AttributeError, match="has no attribute 'train'"):
+        _ = zeroshot.train
+
+
+def snippets() -> list[str]:
+    """The README's Python, a block each."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readme_s_snippets_run_as_they_stand_but_for_the_size_of_the_model(
+    tmp_path: Path, config_dir: Path, small_weights: Path, cifar: Path, pictures: NDArray[np.uint8]
+) -> None:
+    assert len(snippets()) == 2
+    Image.fromarray(pictures[0]).save(tmp_path / "sunflower.png")
+    (tmp_path / "cifar-100-python").symlink_to(cifar)
+    (tmp_path / "ViT-B-32.pt").symlink_to(small_weights)
+    for snippet, told in zip(snippets(), ("[[{'score': ", "output result is saved at ./results.txt"), strict=True):
+        assert snippet.count('model="clip_vit_b_32"') == 1
+        own = snippet.replace('model="clip_vit_b_32"', f'model="small", config_dir={str(config_dir)!r}')
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROSHOT_HOME": str(tmp_path / "home")}
+        done = subprocess.run(
+            [sys.executable, "-c", own], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert told in done.stdout
+        assert "support model list for zero_shot_image_classification task is:" in done.stdout
+        assert "'clip_vit_b_32', 'clip_vit_l_14', 'clip_vit_l_14@336'" in done.stdout
+    assert re.search(r"Top1 Accuracy=\d+\.\d\d%", done.stdout)
