@@ -88,7 +88,7 @@ def seconds(duration: float | None) -> str:
 
 
 def decimal(number: float | None) -> str:
-    """A number with one decimal; none where nothing was measured, such as the speed of taking from the store."""
+    """A number with one decimal; none where nothing was measured, such as images a second when all were stored."""
     return "–" if number is None else f"{number:.1f}"
 
 
