@@ -142,6 +142,21 @@ def test_an_image_without_a_digest_is_encoded_each_time(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_files_are_opened_by_the_encoder_s_threads_not_while_they_are_counted_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(5):
+        Image.new("RGB", (4, 4), (place, 0, 0)).save(tmp_path / f"{place}.png")
+    files = ImageFiles(tmp_path, [f"{place}.png" for place in range(5)])
+    expected = content(made(None), [files.path(place) for place in (0, 2, 4)])
+
+    def opened(self: ImageFiles, index: int) -> Image.Image:
+        raise AssertionError("opened by whoever counts the images off")
+
+    monkeypatch.setattr(ImageFiles, "__getitem__", opened)
+    assert content(made(None), Selection(files, np.array([0, 2, 4]))) == expected
+
+
 def test_a_digest_is_of_content_not_of_place(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
         Image.fromarray(pictures(2)[int(name == "c.png")]).save(tmp_path / name)

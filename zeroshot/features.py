@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -88,7 +89,7 @@ class ImageFeatures:
         places: deque[int] = deque()
 
         def readable() -> Iterator["Pixels"]:
-            chosen = Selection(cast("Sequence[Any]", images), np.array(missing, np.int64))
+            chosen = Sources(images, missing)
             for place, item in zip(missing, self.encoder.pixels(shown(chosen)), strict=False):
                 if not isinstance(item, ZeroshotError):
                     places.append(place)
@@ -114,6 +115,28 @@ class ImageFeatures:
                 self.store.flush()
 
 
+@dataclass(frozen=True)
+class Sources(Sequence[Any]):
+    """What the encoder is to read of some images: files by their paths, so that its threads open them."""
+
+    images: Images
+    places: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Sources(self.images, self.places[index])
+        return _source(self.images, self.places[index])
+
+
+def _source(images: Images, place: int) -> Any:
+    if isinstance(images, Selection):
+        return _source(images.images, int(images.places[place]))
+    return images.path(place) if isinstance(images, ImageFiles) else images[place]
+
+
 def image_digests(images: Images) -> list[bytes | None]:
     """What tells each image from others: a sha256 of a file's bytes or of an array, else None."""
     if isinstance(images, Selection):
@@ -129,9 +152,7 @@ def image_digests(images: Images) -> list[bytes | None]:
 
 def _digest_at(images: Images, place: int) -> bytes | None:
     """The digest of one image as it is now."""
-    if isinstance(images, Selection):
-        return _digest_at(images.images, int(images.places[place]))
-    return _digest(images.path(place) if isinstance(images, ImageFiles) else images[place])
+    return _digest(_source(images, place))
 
 
 def _digest(image: Any) -> bytes | None:
