@@ -348,3 +348,23 @@ def test_the_readme_s_snippets_run_as_they_stand_but_for_the_size_of_the_model(
         assert "support model list for zero_shot_image_classification task is:" in done.stdout
         assert "'clip_vit_b_32', 'clip_vit_l_14', 'clip_vit_l_14@336'" in done.stdout
     assert re.search(r"Top1 Accuracy=\d+\.\d\d%", done.stdout)
+
+
+def test_the_embedded_model_serves_both_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
+    pictures = sorted((ROOT / "zeroshot" / "data" / "pictures").glob("*.png"))
+    names = [picture.stem.replace("_", " ") for picture in pictures]
+    classifier = pipeline(
+        "zero_shot_image_classification", model="clip_tiny", candidate_labels=[*names, "pink square", "black arrow"]
+    )
+    assert [scores[0]["label"] for scores in classifier(pictures)] == names
+
+    trainer = Trainer("zero_shot_image_classification", model="clip_tiny", eval_dataset="shapes")
+    record = trainer.evaluate()
+    assert record["metrics"]["top1"] > 0.85
+    assert record["prompt"]["templates"] == ["a picture of {}"]
+    best = trainer.predict(input_data=load_image(pictures[0]), top_k=3)
+    assert len(best[0]) == 3
+    assert best[0][0]["label"] == names[0]
+    assert (tmp_path / "results.txt").is_file()
