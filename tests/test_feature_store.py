@@ -324,7 +324,7 @@ def test_twenty_kills_at_random_moments_lose_256_images_each_at_most_and_change_
     digests = [each for each in image_digests(list(pictures(images))) if each]
     held, lives = 0, 0
     while lives < 20:
-        process = subprocess.Popen(command(tmp_path, images, 0.001), cwd=ROOT, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command(tmp_path, images, 0.008), cwd=ROOT, stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.read(1) == b"."  # the first batch is done
         time.sleep(moments.uniform(0, 0.25))

@@ -112,7 +112,9 @@ def test_the_report_shows_the_newest_first_and_what_is_chosen(zeroshot: Command,
         done = zeroshot("stage=report", *choice)
         assert done.returncode == 0, done.stderr
         assert "\033" not in done.stdout
-        return [line.split()[-1] for line in done.stdout.splitlines()[1:]]
+        *lines, page = done.stdout.splitlines()
+        assert page.endswith("outputs/index.html")
+        return [line.split()[-1] for line in lines[1:]]
 
     assert shown() == ["c", "b", "a"]
     assert shown("stage.model=clip_*") == ["b", "a"]

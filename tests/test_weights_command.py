@@ -37,7 +37,8 @@ def test_a_broken_file_ends_with_status_1_and_one_line_that_names_it(
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert str(path if path.suffix else tmp_path) in done.stderr
     made = set(tmp_path.rglob("*")) - set(before)
-    assert {path.relative_to(tmp_path).parts[0] for path in made} == {"out"}
+    assert {path.relative_to(tmp_path).parts[0] for path in made} == {"out", "outputs"}
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} <= {"index.csv", ".index.lock"}
     assert not any(path.name == MARKER for path in made)
 
 
