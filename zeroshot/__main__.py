@@ -63,6 +63,8 @@ def command() -> int:
         check_overrides(overrides)
         sys.argv[1:] = [*flags, *overrides]  # Hydra takes overrides in one piece alone
         register()
+        if {"--help", "-h"} & set(flags):
+            share_config_store()
         hydra.main(config_path=str(folder_of("conf")), config_name="config", version_base="1.3")(task)()
     except ZeroshotError as error:
         if full_errors():
@@ -90,6 +92,11 @@ def register() -> None:
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
     register_home()
     sweep.register_resolvers()
+
+
+def share_config_store() -> None:
+    """Spares Hydra's help page half of its time: it copies the store for every group, and what it loads once more."""
+    vars(ConfigStore.instance())["__deepcopy__"] = lambda _memo: ConfigStore.instance()
 
 
 def task(composed: DictConfig) -> None:
