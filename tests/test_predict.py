@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import Command
 from zeroshot.classify import Ranking
 from zeroshot.errors import ZeroshotError
-from zeroshot.predict import SHOWN, Prediction, candidate_labels, few_latin_letters, find, ranked, readable, write
+from zeroshot.predict import SHOWN, Prediction, candidate_labels, few_latin_letters, find, ranked, write
 
 
 @pytest.fixture
@@ -154,9 +154,12 @@ def test_the_terminal_shows_the_first_images_and_how_many_more_there_are(tmp_pat
 
 @given(bad=st.lists(st.booleans(), max_size=40), batch=st.integers(1, 5))
 def test_predictions_come_in_the_images_order_wherever_the_bad_ones_are(bad: list[bool], batch: int) -> None:
-    def pixels() -> Iterator[NDArray[np.uint8] | ZeroshotError]:
+    def pixels() -> Iterator[NDArray[np.uint8]]:
         for place, each in enumerate(bad):
-            yield ZeroshotError(f"{place} is bad") if each else np.array([place % 2], np.uint8)
+            if each:
+                errors[place] = f"{place} is bad"
+            else:
+                yield np.array([place % 2], np.uint8)
 
     def rankings(source: Iterator[NDArray[np.uint8]]) -> Iterator[Ranking]:
         while parts := list(islice(source, batch)):
@@ -164,7 +167,7 @@ def test_predictions_come_in_the_images_order_wherever_the_bad_ones_are(bad: lis
 
     errors: dict[int, str] = {}
     names = [f"{place}.png" for place in range(len(bad))]
-    made = list(ranked(names, ["even", "odd"], rankings(readable(pixels(), errors)), errors))
+    made = list(ranked(names, ["even", "odd"], rankings(pixels()), errors))
     assert [each["image"] for each in made] == names
     for place, each in enumerate(made):
         if bad[place]:

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from zeroshot import __version__, index, report, results, run, sweep, table
-from zeroshot.config import Config, folder_of, register_home
+from zeroshot.config import Config, folder_of
 from zeroshot.errors import ZeroshotError
 from zeroshot.validation import checked, resolved
 
@@ -90,7 +90,6 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for path in folder_of("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
-    register_home()
     sweep.register_resolvers()
 
 

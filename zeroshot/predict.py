@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zeroshot import results
 from zeroshot.classify import Ranking
 from zeroshot.config import path_of
@@ -111,17 +108,6 @@ def _pictures(folder: str, met: set[tuple[int, int]]) -> Iterator[str]:
             yield from _pictures(path.rstrip("/"), met)
         elif is_image(name) and os.path.isfile(path):
             yield path
-
-
-def readable(
-    pixels: Iterable[NDArray[np.uint8] | ZeroshotError], errors: dict[int, str]
-) -> Iterator[NDArray[np.uint8]]:
-    """The images that could be read; of the others, the reason goes into `errors` by their place."""
-    for place, item in enumerate(pixels):
-        if isinstance(item, ZeroshotError):
-            errors[place] = str(item)
-        else:
-            yield item
 
 
 def ranked(

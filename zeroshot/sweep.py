@@ -17,7 +17,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from zeroshot import report, results, table
-from zeroshot.config import home
+from zeroshot.config import register_home
 from zeroshot.errors import ZeroshotError
 from zeroshot.validation import resolved
 
@@ -76,7 +76,7 @@ class Folders(Callback):
 
 def register_resolvers() -> None:
     """Tells OmegaConf of what our config files ask for: `zeroshot_home` and `job_folder`."""
-    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+    register_home()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
