@@ -209,8 +209,9 @@ def test_open_clips_own_model_has_these_names(tmp_path: Path, weights: dict[str,
 
 def test_mindspore_reads_the_same_from_its_own_file(tmp_path: Path, weights: dict[str, Tensors]) -> None:
     ms = pytest.importorskip("mindspore", reason="MindSpore is not there")
-    path = mindformers(tmp_path, B_32, weights["b_32"])
-    expected = mindformers_names(load(path, B_32).tensors)
+    # small: MindSpore refuses a file larger than the memory that no page cache fills
+    path = mindformers(tmp_path, SMALL, weights["small"])
+    expected = mindformers_names(load(path, SMALL).tensors)
     found = ms.load_checkpoint(str(path))
     assert found.keys() == expected.keys()
     for name, parameter in found.items():
