@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.drawn import SMALL, draw
-from zeroshot.clip.encoder import TEXT_BATCH, Encoder
+from zeroshot.clip.encoder import Encoder
 from zeroshot.clip.model import ImageTower
+from zeroshot.clip.packing import TEXTS, TREES
 from zeroshot.errors import ZeroshotError
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "features.npz")
@@ -28,6 +29,11 @@ def test_features_are_unit_vectors_and_those_of_transformers(encoder: Encoder) -
     for features in (image, text):
         assert features.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
+
+
+def test_texts_packed_into_trees_are_those_of_transformers_in_the_plain_form_too() -> None:
+    plain = Encoder(SMALL, draw(SMALL), target="Ascend")  # whose form it is; it is computed here
+    np.testing.assert_allclose(plain.encode_text(FIXTURE["texts"].tolist()), FIXTURE["text"], atol=2e-5)
 
 
 def test_a_short_last_batch_gives_the_same_rows(encoder: Encoder) -> None:
@@ -49,9 +55,9 @@ def test_nothing_gives_nothing(encoder: Encoder) -> None:
 
 
 def test_equal_texts_are_equal_and_any_number_keeps_its_order(encoder: Encoder) -> None:
-    texts = [f"a photo of number {n % 70}{' long' * (n % 5 * 6)}" for n in range(TEXT_BATCH + 30)]
+    texts = [f"a photo of number {n % 250}{' long' * (n % 5 * 6)}" for n in range(TEXTS * TREES + 30)]
     features = encoder.encode_text(texts)
-    for place in (0, 7, 69, 70, 93):
+    for place in (0, 7, 249, 250, 269):
         np.testing.assert_allclose(features[place], encoder.encode_text([texts[place]])[0], atol=1e-6)
     assert np.array_equal(features[0], encoder.encode_text([*texts, texts[0]])[-1])
 

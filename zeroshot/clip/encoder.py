@@ -9,14 +9,15 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, ops
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot.clip.architecture import CONTEXT_LENGTH, Activation, Architecture, Tensors
+from zeroshot.clip import packing
+from zeroshot.clip.architecture import Activation, Architecture, Tensors
 from zeroshot.clip.folded import Folded
 from zeroshot.clip.image import Interpolation, open_image, transform
-from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, TextTower
+from zeroshot.clip.model import MASKED, PLAIN, QUICK, Form, ImageTower, TextTower
 from zeroshot.clip.tokenizer import Tokenizer
 from zeroshot.errors import ZeroshotError
 
@@ -25,8 +26,27 @@ Pixels = NDArray[np.uint8]
 Source = str | Path | Image.Image | Pixels
 
 ROWS = 800  # positions of a batch on a CPU: with more, a layer's arrays leave its cache
-TEXT_BATCH = 64
-TEXT_STEP = 8  # lengths of text are rounded up to a multiple of this, so that few shapes are compiled
+
+
+class PackedTextTower(TextTower):
+    """The text tower over trees of tokens (`packing.Batch`)."""
+
+    def packed(self, tokens: Tensor, depths: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
+        """Tokens and depths, int32 [trees, positions], visible, bool [trees, positions, positions], and ends, int32
+        [trees, texts] → fp32 [trees * texts, embed_dim], not yet of unit length.
+        """
+        trees, length = tokens.shape
+        x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)
+        x = x + ops.gather(self.positional_embedding, depths.reshape(-1), 0)  # [trees * positions, width]
+        mask = ops.where(visible, 0.0, MASKED)
+        heads = self.resblocks[0].attn.heads
+        by_head = mask.reshape(trees, 1, length, length).broadcast_to((trees, heads, length, length))  # once for all
+        for block in self.resblocks[:-1]:
+            x = block(x, trees, by_head)
+        rows = (ops.arange(trees).reshape(trees, 1) * length + ends).reshape(-1)
+        seen = ops.gather(mask.reshape(trees * length, length), rows, 0).reshape(trees, 1, -1, length)
+        x = self.resblocks[-1].pooled(x, rows, trees, seen)
+        return self.text_projection(self.ln_final(x)).astype(ms.float32)
 
 
 class Encoder:
@@ -72,8 +92,8 @@ class Encoder:
         return ms.jit(ImageTower(*self._parts).construct)  # type: ignore[no-any-return]
 
     @cached_property
-    def _text_tower(self) -> Callable[[Tensor, Tensor], Tensor]:
-        return ms.jit(TextTower(*self._parts).construct)  # type: ignore[no-any-return]
+    def _text_tower(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        return ms.jit(PackedTextTower(*self._parts).packed)  # type: ignore[no-any-return]
 
     def pixels(self, images: Iterable[Source]) -> Iterator[Pixels | ZeroshotError]:
         """Each image as uint8 [image_size, image_size, 3], or why it can't be read; in order, read ahead in threads."""
@@ -118,7 +138,7 @@ class Encoder:
         return np.concatenate(batches) if batches else np.zeros((0, self.size.embed_dim), np.float32)
 
     def encode_text(self, texts: Sequence[str]) -> Features:
-        """Unit text features [N, embed_dim]; equal texts are computed once, and each only about as far as it is long.
+        """Unit text features [N, embed_dim]; equal texts, and equal beginnings, are computed once.
 
         Raises:
             ZeroshotError: a text has more than 77 tokens, or it is no list.
@@ -127,18 +147,15 @@ class Encoder:
             raise ZeroshotError(f"encode_text takes a list of texts: put {texts!r} in [ ]")
         distinct = list(dict.fromkeys(texts))
         tokens = self._tokenizer(distinct)
-        ends = tokens.argmax(axis=1).astype(np.int32)  # the end-of-text token has the highest id
-        steps = np.minimum((ends // TEXT_STEP + 1) * TEXT_STEP, CONTEXT_LENGTH)
-        features = np.zeros((len(distinct), self.size.embed_dim), np.float32)
-        for length in np.unique(steps):
-            places = np.flatnonzero(steps == length)
-            for start in range(0, len(places), TEXT_BATCH):
-                chosen = places[start : start + TEXT_BATCH]
-                rows = np.resize(chosen, TEXT_BATCH)  # padded with texts of the same batch
-                encoded = self._text_tower(Tensor(tokens[rows, :length]), Tensor(ends[rows])).asnumpy()
-                features[chosen] = _unit(encoded[: len(chosen)])
-        place = {text: index for index, text in enumerate(distinct)}
-        return features[[place[text] for text in texts]]
+        lengths = tokens.argmax(axis=1) + 1  # the end-of-text token has the highest id
+        ids = [tuple(row[:length].tolist()) for row, length in zip(tokens, lengths, strict=True)]
+        places = {text: place for place, text in enumerate(sorted(set(ids)))}
+        features = [np.zeros((0, self.size.embed_dim), np.float32)]
+        for batch in packing.batches(list(places)):
+            inputs = (Tensor(each) for each in (batch.tokens, batch.depths, batch.visible, batch.ends))
+            features.append(_unit(self._text_tower(*inputs).asnumpy()[batch.slots]))
+        place = {text: places[row] for text, row in zip(distinct, ids, strict=True)}
+        return np.concatenate(features)[[place[text] for text in texts]]
 
     def _read(self, image: Source) -> Pixels | ZeroshotError:
         try:
