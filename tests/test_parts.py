@@ -5,6 +5,7 @@ import io
 import logging
 import tarfile
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -125,3 +126,16 @@ def test_a_sweep_s_jobs_share_a_model_until_its_files_change(
     assert third.model["weights"]["sha256"] != second.model["weights"]["sha256"]
     keys = [parts.feature_store(model, each).folder for each in (first, second, third)]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_second_model_frees_the_first(small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(name="own", **vars(SMALL), weights=Weights(path=str(small_weights)))
+    device = Device(target=Target.CPU)
+    monkeypatch.setattr(parts, "_ready", {})
+    encoder = parts.ready(model, device).encoder
+    encoder.encode_text(["a"])
+    held = weakref.ref(encoder._text_tower.__self__.token_embedding)  # type: ignore[attr-defined]
+    del encoder
+    assert held() is not None
+    parts.ready(model, replace(device, batch_size=3))
+    assert held() is None

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -184,7 +184,7 @@ def build(model: Model, device: Device, checkpoint: Checkpoint) -> tuple["Encode
 
 @dataclass
 class Ready:
-    """A model on its device, with what the record says of both."""
+    """A model on its device, its checkpoint without the weights, and what the record says of both."""
 
     checkpoint: Checkpoint
     model: dict[str, Any]
@@ -205,9 +205,14 @@ def ready(model: Model, device: Device) -> Ready:
     key = (repr(model), repr(device), *((path, status.st_size, status.st_mtime_ns) for path, status in files))
     made = _ready.get(key)
     if made is None:
-        _ready.clear()  # first, as there may be no room for two
+        if _ready:
+            from zeroshot.clip.encoder import release
+
+            _ready.clear()  # first, as there may be no room for two
+            release()
         checkpoint, described = load_weights(model)
-        made = _ready[key] = Ready(checkpoint, described, *build(model, device, checkpoint))
+        made = Ready(replace(checkpoint, tensors={}), described, *build(model, device, checkpoint))
+        _ready[key] = made
     return made
 
 

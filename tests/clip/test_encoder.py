@@ -1,5 +1,6 @@
 """Batches of a fixed shape to unit vectors: nothing depends on how images and texts are batched."""
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.drawn import SMALL, draw
-from zeroshot.clip.encoder import Encoder
+from zeroshot.clip.encoder import Encoder, release
 from zeroshot.clip.model import ImageTower
 from zeroshot.clip.packing import TEXTS, TREES
 from zeroshot.errors import ZeroshotError
@@ -112,3 +113,34 @@ def test_the_image_tower_is_not_made_before_an_image_is_encoded(monkeypatch: pyt
     for _ in range(2):
         encoder.encode_image(FIXTURE["pixels"][:3])
     assert made == ["image"]
+
+
+def test_weights_are_let_go_with_an_encoder_s_towers_and_its_end() -> None:
+    tensors = draw(SMALL)
+    encoder = Encoder(SMALL, tensors, batch_size=2)
+    given = {name: weakref.ref(tensors.pop(name)) for name in list(tensors)}
+    encoder.encode_text(["a"])
+    matrices = [name for name in given if name.endswith(("in_proj_weight", "c_fc.weight"))]  # those that are folded
+    assert {name for name in matrices if given[name]() is None} == {n for n in matrices if not n.startswith("visual.")}
+    encoder.encode_image(FIXTURE["pixels"][:1])
+    assert all(given[name]() is None for name in matrices)
+    own = [weakref.ref(tower.__self__.proj.weight) for tower in (encoder._image_tower,)]  # type: ignore[attr-defined]
+    assert own[0]() is not None
+    del encoder
+    release()
+    assert own[0]() is None  # MindSpore would keep it
+
+
+def test_an_encoder_that_is_held_works_on_after_others_were_let_go(encoder: Encoder) -> None:
+    before = encoder.encode_image(FIXTURE["pixels"][:4])
+    release()
+    assert np.array_equal(encoder.encode_image(FIXTURE["pixels"][:4]), before)
+
+
+def test_mindspore_s_compile_cache_is_not_used_where_it_is_turned_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MS_COMPILER_CACHE_ENABLE", "1")
+    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(tmp_path))
+    Encoder(SMALL, draw(SMALL), batch_size=2).encode_image(FIXTURE["pixels"][:1])
+    assert not list(tmp_path.iterdir())  # it tells graphs by files, so that another activation gets the wrong one

@@ -1,15 +1,19 @@
 """Images or texts, in batches of a fixed shape, to unit vectors on a device."""
 
+import ctypes
+import gc
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -84,16 +88,26 @@ class Encoder:
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
         self._tokenizer = Tokenizer()
         form: Form = QUICK if target == "CPU" else PLAIN
-        tensors = Folded(tensors, activation) if form.folded else tensors
-        self._parts = (size, tensors, getattr(ms, dtype), form, activation)
+        self._tensors = dict(tensors)  # of the towers that are not made yet
+        given = Folded(self._tensors, activation) if form.folded else self._tensors
+        self._parts = (size, given, getattr(ms, dtype), form, activation)
 
     @cached_property
     def _image_tower(self) -> Callable[[Tensor], Tensor]:  # made at its first use: there may be none
-        return ms.jit(ImageTower(*self._parts).construct)  # type: ignore[no-any-return]
+        tower = ImageTower(*self._parts)
+        self._let_go(visual=True)
+        return _compiled(tower.construct)
 
     @cached_property
     def _text_tower(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-        return ms.jit(PackedTextTower(*self._parts).packed)  # type: ignore[no-any-return]
+        tower = PackedTextTower(*self._parts)
+        self._let_go(visual=False)
+        return _compiled(tower.packed)
+
+    def _let_go(self, visual: bool) -> None:
+        """Drops the weights of a tower that was made from them: it has its own, folded ones."""
+        for name in [name for name in self._tensors if name.startswith("visual.") == visual]:
+            del self._tensors[name]
 
     def pixels(self, images: Iterable[Source]) -> Iterator[Pixels | ZeroshotError]:
         """Each image as uint8 [image_size, image_size, 3], or why it can't be read; in order, read ahead in threads."""
@@ -162,6 +176,29 @@ class Encoder:
             return transform(self._opened(image), self.size.image_size, self.interpolation)
         except ZeroshotError as error:
             return error
+
+
+def release() -> None:
+    """Gives back the memory of encoders that nobody holds any more: MindSpore keeps graphs and weights otherwise.
+
+    An encoder that is still held compiles its towers once more when it is next used.
+    """
+    gc.collect()  # towers and their jitted methods refer to each other
+    ms.ms_memory_recycle()
+    ms.jit(nn.Identity().construct)(Tensor([0.0]))  # of the last network that was compiled MindSpore keeps the weights
+    gc.collect()
+    with suppress(AttributeError, OSError):  # not of the GNU C library, which would keep what was freed
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function as a graph, compiled at its first call, never taken from MindSpore's compile cache.
+
+    That cache, which an environment may turn on, tells graphs by source files alone: measured in 2.10, a network with
+    GELU was given the graph of one with QuickGELU, and its features were the latter's.
+    """
+    os.environ["MS_COMPILER_CACHE_ENABLE"] = "0"
+    return ms.jit(function)  # type: ignore[no-any-return]
 
 
 def _unit(features: NDArray[np.float32]) -> Features:
