@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -139,12 +140,14 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
     """
     known = known_models()
     path = weights_path(model)
-    checkpoint = weights.load(path, architecture(model), {name: architecture(each) for name, each in known.items()})
+    with ThreadPoolExecutor(1) as beside:  # hashing takes a second a gigabyte and leaves a core free
+        hashing = beside.submit(weights.file_digest, path)
+        checkpoint = weights.load(path, architecture(model), {name: architecture(each) for name, each in known.items()})
+        digest = hashing.result()
     if checkpoint.activation not in (None, model.activation.value):
         raise ZeroshotError(
             f"{path} was trained with another activation: type model.activation={checkpoint.activation}"
         )
-    digest = weights.file_digest(path)
     openai = {each.weights.sha256: name for name, each in known.items() if str(each.weights.url).startswith(OPENAI)}
     described = {
         "name": model.name,

@@ -1,0 +1,35 @@
+"""What a benchmark's figures hold for: the day, the processor, its cores and the versions."""
+
+import os
+import platform
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mindspore", "numpy", "pillow", "torch", "transformers", "onnxruntime")
+
+
+def described() -> dict[str, Any]:
+    """The machine and its day, as a JSON file tells them; of the packages those that are installed."""
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+    }
+
+
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor()
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
