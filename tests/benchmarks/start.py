@@ -105,7 +105,9 @@ def main() -> None:
         results = {model: measure(model, arguments.data, arguments.tree, scratch) for model in arguments.models}
     print(table(results))  # noqa: T201
     if arguments.json:
-        told = {"machine": machine.described(), "turns": TURNS, "models": results}
+        commit = ["git", "-C", str(arguments.tree), "rev-parse", "--short", "HEAD"]
+        head = subprocess.run(commit, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        told = {"commit": head, "machine": machine.described(), "turns": TURNS, "models": results}
         arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
