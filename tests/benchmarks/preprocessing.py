@@ -58,7 +58,7 @@ def measure(model: str, data: Path) -> dict[str, Any]:
     size = architecture(known_models()[model])
     encoder = Encoder(size, draw(size), workers=2)
     count = (BATCHES + 1) * encoder.batch_size
-    arrays = list(cifar.load(data, "test", "fine", "cifar100").images[:count])
+    arrays = [np.asarray(picture) for picture in cifar.load(data, "test", "fine", "cifar100").images[:count]]
     ready = list(encoder.whole(encoder.pixels(arrays)))
     with tempfile.TemporaryDirectory() as folder:
         paths = files(arrays, Path(folder))

@@ -58,10 +58,9 @@ def built(build: Callable[..., Any]) -> Callable[..., Any]:
         encoder, described = build(*arguments)
         kind = type(encoder)
         for name in ("_text_tower", "_image_tower"):
-            make = timed(f"{name} made", kind.__dict__[name].func)
-            called = cached_property(lambda self, make=make, name=name: waited(f"{name} called", make(self)))
-            called.__set_name__(kind, name)
-            setattr(kind, name, called)
+            made = cached_property(tower(name, kind.__dict__[name].func))
+            made.__set_name__(kind, name)
+            setattr(kind, name, made)
         encoder.encode_text = timed("texts", encoder.encode_text)
         encoder.image_batches = batches(encoder.image_batches)
         return encoder, described
@@ -69,11 +68,17 @@ def built(build: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def waited(name: str, tower: Callable[..., Any]) -> Callable[..., Any]:
+def tower(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes a tower, timed, as are the calls of the tower that it gives."""
+    making = timed(f"{name} made", make)
+    return lambda encoder: waited(f"{name} called", making(encoder))
+
+
+def waited(name: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
     """A tower whose calls are timed until their result is there."""
 
     def call(*inputs: Any) -> Any:
-        result = tower(*inputs)
+        result = compiled(*inputs)
         result.asnumpy()
         return result
 
