@@ -154,6 +154,8 @@ class Encoder:
     def encode_text(self, texts: Sequence[str]) -> Features:
         """Unit text features [N, embed_dim]; equal texts, and equal beginnings, are computed once.
 
+        The same texts give the same bits; in other company a text's feature may differ in its last ones.
+
         Raises:
             ZeroshotError: a text has more than 77 tokens, or it is no list.
         """
