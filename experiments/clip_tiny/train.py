@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zeroshot.clip.architecture import VOCABULARY, Architecture, Tensors
 from zeroshot.clip.image import MEAN, STD
-from zeroshot.clip.model import MASKED, Form, ImageTower, RowNorm, TextTower
+from zeroshot.clip.model import MASKED, Form, Heads, ImageTower, RowNorm, TextTower
 from zeroshot.clip.tokenizer import EOT, Tokenizer
 from zeroshot.clip.weights import save
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
@@ -32,7 +32,7 @@ from zeroshot.prompts import fill
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TRAINING, VALIDATION = 1001, 1002  # seeds of images; those of dataset=shapes are pairs of numbers
-FORM = Form(folded=False, norm=RowNorm)  # norms without gain and bias: the matrix behind each does their work
+FORM = Form(folded=False, norm=RowNorm, heads=Heads)  # norms without gain and bias: the matrix behind each does their work
 TOKENS = "token_embedding.weight"
 SOURCE = "experiments/clip_tiny/train.py"
 NOISE = 0.1  # added to the variance of patches, so that noise is not blown up
@@ -189,8 +189,11 @@ def whitening(size: Architecture, seed: int) -> tuple[NDArray[np.float32], NDArr
 def exported(network: Contrast, start: Tensors, size: Architecture, recipe: Recipe) -> dict[str, NDArray[np.float32]]:
     """The tensors by openai/CLIP's names, the token table still reduced; what was not trained is as it began."""
     tensors = dict(start)
-    for parameter in network.trainable_params():
-        name, values = parameter.name, parameter.asnumpy()
+    trained = {parameter.name: parameter.asnumpy() for parameter in network.trainable_params()}
+    for name in [name for name in trained if ".attn.q." in name]:
+        block, _, kind = name.rpartition(".q.")
+        trained[f"{block}.in_proj_{kind}"] = np.concatenate([trained.pop(f"{block}.{part}.{kind}") for part in "qkv"])
+    for name, values in trained.items():
         if name == "visual.conv1.weight":
             p = size.patch_size
             values = values.reshape(-1, p, p, 3).transpose(0, 3, 1, 2)

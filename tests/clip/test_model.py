@@ -128,7 +128,8 @@ def test_half_precision_keeps_its_norms_and_softmax_in_float32() -> None:
         return softmax(logits)
 
     attention.softmax = noted
-    attention.construct(ms.Tensor(np.ones((4, SMALL.vision_width)), ms.float16), 2, None)
+    rows = ms.Tensor(np.ones((4, SMALL.vision_width)), ms.float16)
+    attention.construct(rows, rows, 2, None)
     assert seen == [ms.float32]
 
 

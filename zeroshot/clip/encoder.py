@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,7 +21,7 @@ from zeroshot.clip import packing
 from zeroshot.clip.architecture import Activation, Architecture, Tensors
 from zeroshot.clip.folded import Folded
 from zeroshot.clip.image import Interpolation, open_image, transform
-from zeroshot.clip.model import MASKED, PLAIN, QUICK, Form, ImageTower, TextTower
+from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, TextTower
 from zeroshot.clip.tokenizer import Tokenizer
 from zeroshot.errors import ZeroshotError
 
@@ -30,27 +30,6 @@ Pixels = NDArray[np.uint8]
 Source = str | Path | Image.Image | Pixels
 
 ROWS = 800  # positions of a batch on a CPU: with more, a layer's arrays leave its cache
-
-
-class PackedTextTower(TextTower):
-    """The text tower over trees of tokens (`packing.Batch`)."""
-
-    def packed(self, tokens: Tensor, depths: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
-        """Tokens and depths, int32 [trees, positions], visible, bool [trees, positions, positions], and ends, int32
-        [trees, texts] → fp32 [trees * texts, embed_dim], not yet of unit length.
-        """
-        trees, length = tokens.shape
-        x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)
-        x = x + ops.gather(self.positional_embedding, depths.reshape(-1), 0)  # [trees * positions, width]
-        mask = ops.where(visible, 0.0, MASKED)
-        heads = self.resblocks[0].attn.heads
-        by_head = mask.reshape(trees, 1, length, length).broadcast_to((trees, heads, length, length))  # once for all
-        for block in self.resblocks[:-1]:
-            x = block(x, trees, by_head)
-        rows = (ops.arange(trees).reshape(trees, 1) * length + ends).reshape(-1)
-        seen = ops.gather(mask.reshape(trees * length, length), rows, 0).reshape(trees, 1, -1, length)
-        x = self.resblocks[-1].pooled(x, rows, trees, seen)
-        return self.text_projection(self.ln_final(x)).astype(ms.float32)
 
 
 class Encoder:
@@ -100,7 +79,7 @@ class Encoder:
 
     @cached_property
     def _text_tower(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-        tower = PackedTextTower(*self._parts)
+        tower = TextTower(*self._parts)
         self._let_go(visual=False)
         return _compiled(tower.packed)
 

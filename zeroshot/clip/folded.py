@@ -19,7 +19,8 @@ class Folded(Mapping[str, NDArray[np.float32]]):
     """The same network's tensors for the quick form of the towers, exact but for rounding; each made when asked for.
 
     Pixel normalisation goes into the patch embedding, the class embedding into its position, gain and bias of a norm
-    into the matrix behind it, 1/8 of attention into the queries, and the slope of QuickGELU into the matrices around.
+    into the matrix behind it, 1/8 of attention into the queries, the values' bias into the one behind them, and the
+    slope of QuickGELU into the matrices around.
     """
 
     def __init__(self, tensors: Tensors, activation: Activation = "quick_gelu") -> None:
@@ -50,9 +51,12 @@ class Folded(Mapping[str, NDArray[np.float32]]):
             case "in_proj_weight":
                 return self._behind(f"{block}.ln_1", tensor, self._queries(len(tensor)))
             case "in_proj_bias":
-                return self._shifted(f"{block}.ln_1", f"{block}.attn.in_proj_weight", tensor) * self._queries(
-                    len(tensor)
-                )
+                bias = self._in_proj_bias(block) * self._queries(len(tensor))
+                bias[len(bias) // 3 :] = 0  # a shift of all keys changes no softmax; the values' is in out_proj.bias
+                return bias
+            case "out_proj.bias":
+                values = self._in_proj_bias(block)[-len(tensor) :]
+                return tensor + self._tensors[f"{block}.attn.out_proj.weight"] @ values
             case "c_fc.weight":
                 return self._behind(f"{block}.ln_2", tensor, self._slope)
             case "c_fc.bias":
@@ -74,6 +78,10 @@ class Folded(Mapping[str, NDArray[np.float32]]):
     def _shifted(self, norm: str, weight: str, bias: NDArray[np.float32]) -> NDArray[np.float32]:
         """A bias [out] that takes over what a norm's bias adds through the weight."""
         return bias + self._tensors[weight] @ self._tensors[f"{norm}.bias"]
+
+    def _in_proj_bias(self, block: str) -> NDArray[np.float32]:
+        name = f"{block}.attn.in_proj"
+        return self._shifted(f"{block}.ln_1", f"{name}_weight", self._tensors[f"{name}_bias"])
 
     @staticmethod
     def _queries(rows: int) -> NDArray[np.float32]:

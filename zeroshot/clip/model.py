@@ -71,19 +71,52 @@ class GELU(nn.Cell):
         return 0.5 * x * (1.0 + self.erf(x * 0.5**0.5))
 
 
+class Heads(nn.Cell):
+    """Positions [batch * length, heads * 64] to heads [heads, batch, length, 64] and back."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.transpose = ops.Transpose()
+
+    def apart(self, x: Tensor, batch: int) -> Tensor:
+        return self.transpose(x.reshape(batch, -1, self.heads, HEAD_WIDTH), (2, 0, 1, 3))
+
+    def together(self, x: Tensor) -> Tensor:
+        heads, batch, length, _ = x.shape
+        return self.transpose(x, (1, 2, 0, 3)).reshape(batch * length, heads * HEAD_WIDTH)
+
+
+class SplitHeads(nn.Cell):
+    """The same by splitting and joining: two copies that a CPU makes in less time than it transposes."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.columns, self.rows = ops.Split(1, heads), ops.Split(0, heads)
+        self.below, self.beside = ops.Concat(0), ops.Concat(1)
+
+    def apart(self, x: Tensor, batch: int) -> Tensor:
+        return self.below(self.columns(x)).reshape(self.heads, batch, -1, HEAD_WIDTH)
+
+    def together(self, x: Tensor) -> Tensor:
+        return self.beside(self.rows(x.reshape(-1, HEAD_WIDTH)))
+
+
 @dataclass(frozen=True)
 class Form:
     """How the operations are carried out: the seam between a CPU and every other target."""
 
     folded: bool
     norm: Callable[[Tensors, str], nn.Cell]
+    heads: Callable[[int], nn.Cell]
 
     def activation(self, name: Activation) -> nn.Cell:
         return GELU() if name == "gelu" else QuickGELU(scaled=self.folded)
 
 
-PLAIN = Form(folded=False, norm=LayerNorm)
-QUICK = Form(folded=True, norm=RowNorm)
+PLAIN = Form(folded=False, norm=LayerNorm, heads=Heads)
+QUICK = Form(folded=True, norm=RowNorm, heads=SplitHeads)
 
 
 class Dense(nn.Cell):
@@ -104,47 +137,36 @@ class Dense(nn.Cell):
 
 
 class Attention(nn.Cell):
-    """Multi-head self-attention, heads 64 wide, for all positions or, in a last block, for one position an input."""
+    """Multi-head attention, heads 64 wide, from all positions or some to all of the same input."""
 
     def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
         super().__init__()
-        self.heads = width // HEAD_WIDTH
         self.scale = 1.0 if form.folded else HEAD_WIDTH**-0.5
-        self.in_proj_weight = parameter(tensors, f"{name}.in_proj_weight", dtype)
-        self.in_proj_bias = parameter(tensors, f"{name}.in_proj_bias", dtype)
+        self.q, self.k, self.v = (
+            Dense(weight, None if form.folded and not bias.any() else bias, dtype, f"{name}.{part}")
+            for part, weight, bias in zip(
+                "qkv",
+                np.split(tensors[f"{name}.in_proj_weight"], 3),
+                np.split(tensors[f"{name}.in_proj_bias"], 3),
+                strict=True,
+            )
+        )
         self.out_proj = dense(tensors, f"{name}.out_proj", dtype)
-        self.project = ops.MatMul(transpose_b=True)
-        self.bias_add = ops.BiasAdd()
+        self.heads = form.heads(width // HEAD_WIDTH)
         self.similarity = ops.BatchMatMul(transpose_b=True)
         self.mix = ops.BatchMatMul()
         self.softmax = ops.Softmax(axis=-1)
-        self.transpose = ops.Transpose()
-        self.rows, self.columns = ops.Split(0, 3), ops.Split(1, 3)
 
-    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # x: [batch * length, width]
-        qkv = self.bias_add(self.project(x, self.in_proj_weight), self.in_proj_bias)
-        q, k, v = self.columns(qkv)  # indexing would copy far slower
-        return self.attend(self.by_head(q, batch), self.by_head(k, batch), self.by_head(v, batch), mask)
-
-    def pooled(self, x: Tensor, chosen: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # chosen: [batch, width]
-        weights, biases = self.rows(self.in_proj_weight), self.rows(self.in_proj_bias)
-        q = self.bias_add(self.project(chosen, weights[0]), biases[0])
-        k = self.bias_add(self.project(x, weights[1]), biases[1])
-        v = self.bias_add(self.project(x, weights[2]), biases[2])
-        return self.attend(self.by_head(q, batch), self.by_head(k, batch), self.by_head(v, batch), mask)
-
-    def by_head(self, x: Tensor, batch: int) -> Tensor:  # [batch * length, width] → [batch, heads, length, 64]
-        return self.transpose(x.reshape(batch, -1, self.heads, HEAD_WIDTH), (0, 2, 1, 3))
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        batch, heads, queries, _ = q.shape  # q: [batch, heads, queries, 64]; k, v: [batch, heads, length, 64]
+    def construct(self, asking: Tensor, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
+        """asking: [batch * queries, width]; x: [batch * length, width]; mask: of logits [heads, batch, queries, length]."""
+        q = self.heads.apart(self.q(asking), batch)
+        k, v = self.heads.apart(self.k(x), batch), self.heads.apart(self.v(x), batch)
         if self.scale != 1.0:
             q = q * self.scale
-        logits = self.similarity(q, k).astype(ms.float32)  # [batch, heads, queries, length]
+        logits = self.similarity(q, k).astype(ms.float32)
         if mask is not None:
             logits = logits + mask
-        mixed = self.mix(self.softmax(logits).astype(v.dtype), v)
-        return self.out_proj(self.transpose(mixed, (0, 2, 1, 3)).reshape(batch * queries, heads * HEAD_WIDTH))
+        return self.out_proj(self.heads.together(self.mix(self.softmax(logits).astype(v.dtype), v)))
 
 
 class MLP(nn.Cell):
@@ -173,13 +195,14 @@ class Block(nn.Cell):
         self.mlp = MLP(tensors, f"{name}.mlp", dtype, form.activation(activation))
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # [batch * length, width]
-        x = x + self.attn(self.ln_1(x), batch, mask)
+        normed = self.ln_1(x)
+        x = x + self.attn(normed, normed, batch, mask)
         return x + self.mlp(self.ln_2(x))
 
     def pooled(self, x: Tensor, rows: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         """The block's output at one position of each input alone, `rows` [batch] of x: exact, and all that is read."""
         normed = self.ln_1(x)
-        x = ops.gather(x, rows, 0) + self.attn.pooled(normed, ops.gather(normed, rows, 0), batch, mask)
+        x = ops.gather(x, rows, 0) + self.attn(ops.gather(normed, rows, 0), normed, batch, mask)
         return x + self.mlp(self.ln_2(x))  # [batch, width]
 
 
@@ -245,7 +268,7 @@ class TextTower(nn.Cell):
         activation: Activation = "quick_gelu",
     ) -> None:
         super().__init__()
-        self.folded = form.folded
+        self.folded, self.heads = form.folded, size.text_width // HEAD_WIDTH
         self.token_embedding = parameter(tensors, "token_embedding.weight", dtype)
         self.positional_embedding = parameter(tensors, "positional_embedding", dtype)
         names = [f"transformer.resblocks.{layer}" for layer in range(size.text_layers)]
@@ -272,8 +295,24 @@ class TextTower(nn.Cell):
         causal = ops.where(steps > steps.reshape(length, 1), MASKED, 0.0)  # [length, length]
         for block in self.resblocks[:-1]:
             x = block(x, batch, causal)
-        seen = ops.where(steps > ends.reshape(batch, 1, 1, 1), MASKED, 0.0)  # [batch, 1, 1, length]
+        seen = ops.where(steps > ends.reshape(batch, 1, 1), MASKED, 0.0)  # [batch, 1, length]
         x = self.resblocks[-1].pooled(x, ops.arange(batch) * length + ends, batch, seen)
+        return self.text_projection(self.ln_final(x)).astype(ms.float32)
+
+    def packed(self, tokens: Tensor, depths: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
+        """Tokens and depths, int32 [trees, positions], visible, bool [trees, positions, positions], and ends, int32
+        [trees, texts] → fp32 [trees * texts, embed_dim], not yet of unit length.
+        """
+        trees, length = tokens.shape
+        x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)
+        x = x + ops.gather(self.positional_embedding, depths.reshape(-1), 0)  # [trees * positions, width]
+        mask = ops.where(visible, 0.0, MASKED)
+        by_head = mask.broadcast_to((self.heads, trees, length, length))  # once for all blocks
+        for block in self.resblocks[:-1]:
+            x = block(x, trees, by_head)
+        rows = (ops.arange(trees).reshape(trees, 1) * length + ends).reshape(-1)
+        seen = ops.gather(mask.reshape(trees * length, length), rows, 0).reshape(trees, -1, length)
+        x = self.resblocks[-1].pooled(x, rows, trees, seen)
         return self.text_projection(self.ln_final(x)).astype(ms.float32)
 
 
