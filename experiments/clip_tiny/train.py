@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zeroshot.clip.architecture import VOCABULARY, Architecture, Tensors
 from zeroshot.clip.image import MEAN, STD
-from zeroshot.clip.model import MASKED, Form, Heads, ImageTower, RowNorm, TextTower
+from zeroshot.clip.model import MASKED, Form, Heads, ImageTower, RowNorm, TextTower, whole_mlp
 from zeroshot.clip.tokenizer import EOT, Tokenizer
 from zeroshot.clip.weights import save
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
@@ -32,7 +32,9 @@ from zeroshot.prompts import fill
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TRAINING, VALIDATION = 1001, 1002  # seeds of images; those of dataset=shapes are pairs of numbers
-FORM = Form(folded=False, norm=RowNorm, heads=Heads)  # norms without gain and bias: the matrix behind each does their work
+FORM = Form(
+    folded=False, norm=RowNorm, heads=Heads, mlp=whole_mlp
+)  # norms without gain and bias: the matrix behind each does their work
 TOKENS = "token_embedding.weight"
 SOURCE = "experiments/clip_tiny/train.py"
 NOISE = 0.1  # added to the variance of patches, so that noise is not blown up

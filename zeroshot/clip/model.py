@@ -103,22 +103,6 @@ class SplitHeads(nn.Cell):
         return self.beside(self.rows(x.reshape(-1, HEAD_WIDTH)))
 
 
-@dataclass(frozen=True)
-class Form:
-    """How the operations are carried out: the seam between a CPU and every other target."""
-
-    folded: bool
-    norm: Callable[[Tensors, str], nn.Cell]
-    heads: Callable[[int], nn.Cell]
-
-    def activation(self, name: Activation) -> nn.Cell:
-        return GELU() if name == "gelu" else QuickGELU(scaled=self.folded)
-
-
-PLAIN = Form(folded=False, norm=LayerNorm, heads=Heads)
-QUICK = Form(folded=True, norm=RowNorm, heads=SplitHeads)
-
-
 class Dense(nn.Cell):
     """x Wᵀ + b over rows, the weight stored [out, in] as torch does; without a bias where the checkpoint has none."""
 
@@ -139,7 +123,7 @@ class Dense(nn.Cell):
 class Attention(nn.Cell):
     """Multi-head attention, heads 64 wide, from all positions or some to all of the same input."""
 
-    def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
+    def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: "Form") -> None:
         super().__init__()
         self.scale = 1.0 if form.folded else HEAD_WIDTH**-0.5
         self.q, self.k, self.v = (
@@ -172,14 +156,58 @@ class Attention(nn.Cell):
 class MLP(nn.Cell):
     """Four times the width, the activation, and back."""
 
-    def __init__(self, tensors: Tensors, name: str, dtype: ms.Type, activation: nn.Cell) -> None:
+    def __init__(self, c_fc: Dense, activation: nn.Cell, c_proj: Dense) -> None:
         super().__init__()
-        self.c_fc = dense(tensors, f"{name}.c_fc", dtype)
-        self.activation = activation
-        self.c_proj = dense(tensors, f"{name}.c_proj", dtype)
+        self.c_fc, self.activation, self.c_proj = c_fc, activation, c_proj
 
     def construct(self, x: Tensor) -> Tensor:
         return self.c_proj(self.activation(self.c_fc(x)))
+
+
+class HalvedMLP(nn.Cell):
+    """The same in two halves of the hidden units: what lies between two matrices is then small enough for a cache."""
+
+    def __init__(self, first: MLP, second: MLP) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.second(x)
+
+
+def whole_mlp(tensors: Tensors, name: str, dtype: ms.Type, activation: nn.Cell) -> nn.Cell:
+    return MLP(dense(tensors, f"{name}.c_fc", dtype), activation, dense(tensors, f"{name}.c_proj", dtype))
+
+
+def halved_mlp(tensors: Tensors, name: str, dtype: ms.Type, activation: nn.Cell) -> nn.Cell:
+    rows, biases = np.split(tensors[f"{name}.c_fc.weight"], 2), np.split(tensors[f"{name}.c_fc.bias"], 2)
+    columns = np.split(tensors[f"{name}.c_proj.weight"], 2, axis=1)
+    first, second = (
+        MLP(
+            Dense(rows[half], biases[half], dtype, f"{name}.{half}.c_fc"),
+            activation,
+            Dense(np.ascontiguousarray(columns[half]), bias, dtype, f"{name}.{half}.c_proj"),
+        )
+        for half, bias in enumerate((tensors[f"{name}.c_proj.bias"], None))
+    )
+    return HalvedMLP(first, second)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the operations are carried out: the seam between a CPU and every other target."""
+
+    folded: bool
+    norm: Callable[[Tensors, str], nn.Cell]
+    heads: Callable[[int], nn.Cell]
+    mlp: Callable[[Tensors, str, ms.Type, nn.Cell], nn.Cell]
+
+    def activation(self, name: Activation) -> nn.Cell:
+        return GELU() if name == "gelu" else QuickGELU(scaled=self.folded)
+
+
+PLAIN = Form(folded=False, norm=LayerNorm, heads=Heads, mlp=whole_mlp)
+QUICK = Form(folded=True, norm=RowNorm, heads=SplitHeads, mlp=halved_mlp)
 
 
 class Block(nn.Cell):
@@ -192,7 +220,7 @@ class Block(nn.Cell):
         self.ln_1 = form.norm(tensors, f"{name}.ln_1")
         self.attn = Attention(tensors, f"{name}.attn", width, dtype, form)
         self.ln_2 = form.norm(tensors, f"{name}.ln_2")
-        self.mlp = MLP(tensors, f"{name}.mlp", dtype, form.activation(activation))
+        self.mlp = form.mlp(tensors, f"{name}.mlp", dtype, form.activation(activation))
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # [batch * length, width]
         normed = self.ln_1(x)
