@@ -57,7 +57,8 @@ def test_the_bounds_of_half_precision_are_wider_than_what_it_is_off() -> None:
     import mindspore as ms
 
     from zeroshot.clip import weights
-    from zeroshot.clip.model import PLAIN, ImageTower
+    from zeroshot.clip.forms import PLAIN
+    from zeroshot.clip.model import ImageTower
     from zeroshot.config import architecture, known_models, path_of
     from zeroshot.data import shapes
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from zeroshot.clip.architecture import VOCABULARY, Architecture, Tensors
+from zeroshot.clip.forms import Form, Heads, RowNorm, whole_mlp
 from zeroshot.clip.image import MEAN, STD
-from zeroshot.clip.model import MASKED, Form, Heads, ImageTower, RowNorm, TextTower, whole_mlp
+from zeroshot.clip.model import MASKED, ImageTower, TextTower
 from zeroshot.clip.tokenizer import EOT, Tokenizer
 from zeroshot.clip.weights import save
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw

@@ -9,7 +9,8 @@ import pytest
 from tests.drawn import SMALL, draw
 from zeroshot.clip.architecture import CONTEXT_LENGTH, Architecture
 from zeroshot.clip.folded import Folded
-from zeroshot.clip.model import PLAIN, QUICK, Attention, Form, ImageTower, LayerNorm, TextTower
+from zeroshot.clip.forms import PLAIN, QUICK, Form, LayerNorm
+from zeroshot.clip.model import Attention, ImageTower, TextTower
 from zeroshot.clip.tokenizer import Tokenizer
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "features.npz")

@@ -19,9 +19,11 @@ from PIL import Image
 
 from zeroshot.clip import packing
 from zeroshot.clip.architecture import Activation, Architecture, Tensors
+from zeroshot.clip.cores import pin_workers
 from zeroshot.clip.folded import Folded
+from zeroshot.clip.forms import PLAIN, QUICK, Form
 from zeroshot.clip.image import Interpolation, open_image, transform
-from zeroshot.clip.model import PLAIN, QUICK, Form, ImageTower, TextTower
+from zeroshot.clip.model import ImageTower, TextTower
 from zeroshot.clip.tokenizer import Tokenizer
 from zeroshot.errors import ZeroshotError
 
@@ -66,7 +68,8 @@ class Encoder:
         self.workers, self._opened = workers, opened
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
         self._tokenizer = Tokenizer()
-        form: Form = QUICK if target == "CPU" else PLAIN
+        self._on_cpu = target == "CPU"
+        form: Form = QUICK if self._on_cpu else PLAIN
         self._tensors = dict(tensors)  # of the towers that are not made yet
         given = Folded(self._tensors, activation) if form.folded else self._tensors
         self._parts = (size, given, getattr(ms, dtype), form, activation)
@@ -117,7 +120,10 @@ class Encoder:
         while batch := list(islice(source, size)):
             padded = np.zeros((size, *batch[0].shape), np.uint8)
             padded[: len(batch)] = batch
-            yield _unit(self._image_tower(Tensor(padded)).asnumpy()[: len(batch)])
+            features = self._image_tower(Tensor(padded)).asnumpy()[: len(batch)]
+            if self._on_cpu:
+                pin_workers()
+            yield _unit(features)
 
     def encode_image(self, images: Sequence[Source] | NDArray[np.uint8]) -> Features:
         """Unit image features [N, embed_dim], float32, of a list of images or one uint8 array [N, H, W, 3].
