@@ -10,16 +10,15 @@ Needs torch, transformers, onnx and onnxruntime.
 import argparse
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.machine import described
 from tests.benchmarks.peers import PEERS, TEXT_PEERS, THREADS
 from zeroshot.clip.architecture import Architecture
 from zeroshot.config import architecture, known_models
@@ -143,7 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.perf_counter()
     results = [measure(model) for model in arguments.models]
-    machine = {"date": date.today().isoformat(), "threads": THREADS, "processor": _processor()}
+    machine = {**described(), "threads": THREADS}
     texts = measure_texts(arguments.models[0])
     print(table(results))  # noqa: T201
     both = f"ours {texts['our texts']:.1f} s, transformers {texts['transformers texts']:.1f} s"
