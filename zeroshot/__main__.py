@@ -22,14 +22,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from zeroshot import __version__, index, report, results, run, sweep, table
+from zeroshot import __version__, index, ranks, report, results, run, scheduler, sweep, table
 from zeroshot.config import Config, folder_of
 from zeroshot.errors import ZeroshotError
+from zeroshot.line import ElsewhereError
 from zeroshot.validation import checked, resolved
 
 log = logging.getLogger("zeroshot")
 
 INTERRUPTED = 130
+SILENT = ("hydra.output_subdir=null", "hydra.run.dir=.", "hydra.job_logging.root.handlers=[told,wrong]")  # ranks over 0
 FLAGS_WITH_VALUE = (
     "-cd",
     "--config-dir",
@@ -46,8 +48,15 @@ FLAGS_WITH_VALUE = (
 
 def main() -> int:
     """Runs the command line and gives its exit status: 0, 1 if anything failed, 130 after Ctrl-C."""
+    if place := scheduler.seat("MS_SCHED"):
+        return scheduler.serve(place)
     with stoppable():
-        return command()
+        try:
+            ranks.join()
+        except (ZeroshotError, KeyboardInterrupt) as error:
+            log.error(explain(error))
+            return 1
+        return ranks.leave(command())
 
 
 def command() -> int:
@@ -61,7 +70,8 @@ def command() -> int:
     try:
         flags, overrides = split(arguments)
         check_overrides(overrides)
-        sys.argv[1:] = [*flags, *overrides]  # Hydra takes overrides in one piece alone
+        silent = SILENT if ranks.rank() else ()
+        sys.argv[1:] = [*flags, *overrides, *silent]  # Hydra takes overrides in one piece alone
         register()
         if {"--help", "-h"} & set(flags):
             share_config_store()
@@ -102,7 +112,8 @@ def task(composed: DictConfig) -> None:
     """One run of Hydra's: a failure is one line and a record; in a sweep the other jobs go on."""
     about = HydraConfig.get()
     folder = Path(about.runtime.output_dir) if about.output_subdir is not None else None
-    if about.mode == RunMode.MULTIRUN and folder is not None and results.done(folder, sweep.digest(composed)):
+    done = about.mode == RunMode.MULTIRUN and folder is not None and results.done(folder, sweep.digest(composed))
+    if ranks.first(done):
         log.info("done already: %s", folder)
         return
     with stoppable():
@@ -114,14 +125,15 @@ def do(composed: DictConfig, folder: Path | None) -> None:
     about = HydraConfig.get()
     record: results.Record = {}
     try:
-        if folder is not None and not results.lock(folder):
-            raise ZeroshotError(f"{folder} holds another run: choose hydra.run.dir=FOLDER")
-        plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
-        overrides: Any = OmegaConf.to_container(about.overrides.task, resolve=False)
-        record = results.start_record(plain, overrides)
-        config = resolved(composed)
-        record = results.start_record(config, overrides)
-        run.run(checked(config), folder, record)
+        with ranks.job(explain, lambda line: leave_record(folder, record, line)):
+            if folder is not None and not results.lock(folder):
+                raise ZeroshotError(f"{folder} holds another run: choose hydra.run.dir=FOLDER")
+            plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
+            overrides: Any = OmegaConf.to_container(about.overrides.task, resolve=False)
+            record = results.start_record(plain, overrides)
+            config = resolved(composed)
+            record = results.start_record(config, overrides)
+            run.run(checked(config), folder, record)
     except (Exception, KeyboardInterrupt) as error:
         line = explain(error)
         if folder is not None and record:
@@ -129,7 +141,8 @@ def do(composed: DictConfig, folder: Path | None) -> None:
             report.draw_run(folder)
         if isinstance(error, KeyboardInterrupt) or full_errors():
             raise
-        log.error(line)
+        if ranks.rank() == 0 or not isinstance(error, ElsewhereError):
+            log.error(line)
         if not isinstance(error, ZeroshotError):
             log.error("this is a fault of zeroshot's: HYDRA_FULL_ERROR=1 shows where")
         sweep.note_failure()
@@ -139,6 +152,14 @@ def do(composed: DictConfig, folder: Path | None) -> None:
         if folder is not None and record:
             index.add(folder)
             results.unlock(folder)
+
+
+def leave_record(folder: Path | None, record: results.Record, line: str) -> None:
+    """Leaves the record of a run that fails in the middle, where none is left yet."""
+    if folder is not None and record and results.read_record(folder) is None:
+        results.write_record(folder, record | {"error": line})
+        index.add(folder)
+        results.unlock(folder)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
+ROWS = 16  # images are multiplied so many at a time: BLAS may round a row of other numbers of rows otherwise
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -39,11 +41,13 @@ def rank(batches: Iterable[Floats], embeddings: NDArray[np.float64], logit_scale
     """Ranks the classes for each batch of unit image features [N, embed_dim].
 
     Probabilities are softmax(logit scale × cosine) over all classes; equal scores keep the order of the classes. It is
-    all in float64, so that a batch's size can't change a rank.
+    all in float64 and in whole blocks of rows, so that neither a batch's size nor its other images change a bit of it.
     """
     k = min(k, len(embeddings))
     for features in batches:
-        logits = logit_scale * (features.astype(np.float64) @ embeddings.T)
+        padded = np.zeros((-(-len(features) // ROWS) * ROWS, features.shape[1]))
+        padded[: len(features)] = features
+        logits = logit_scale * (padded @ embeddings.T)[: len(features)]
         logits -= logits.max(axis=1, keepdims=True)
         probabilities = np.exp(logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zeroshot import ranks
 from zeroshot.errors import ZeroshotError
 
 DTYPES = {"CPU": "float32", "Ascend": "float16", "GPU": "float16"}  # what dtype=auto means
@@ -28,6 +29,8 @@ _in_use: Device | None = None
 def prepare(target: str = "auto", id: int = 0, dtype: str = "auto") -> Device:
     """Sets MindSpore to a device; one a process, since MindSpore can't leave a device once it is used.
 
+    Of the ranks of a machine, each takes the next card, from `id` on; then it joins the others in MindSpore's cluster.
+
     Args:
         target: "auto" (Ascend where there is one, else the CPU), "CPU", "Ascend" or "GPU".
         id: which card, from 0.
@@ -42,7 +45,7 @@ def prepare(target: str = "auto", id: int = 0, dtype: str = "auto") -> Device:
     dtype = DTYPES[target] if dtype == "auto" else dtype
     if target == "CPU" and dtype != "float32":
         raise ZeroshotError(f"device.dtype={dtype} does not run on a CPU: leave it at auto, or type device=ascend")
-    device = Device(target, 0 if target == "CPU" else id, dtype)
+    device = Device(target, 0 if target == "CPU" else id + ranks.local_rank(), dtype)
     if _in_use is not None and (_in_use.target, _in_use.id) != (device.target, device.id):
         raise ZeroshotError(
             f"device.target={target} device.id={device.id}: this process already runs on {_in_use.target} "
@@ -53,6 +56,7 @@ def prepare(target: str = "auto", id: int = 0, dtype: str = "auto") -> Device:
         if missing:
             raise ZeroshotError(f"device.target={target} is not usable here: {missing}; or type device=cpu")
         _set(_mindspore(), target, device.id)
+        ranks.connect(_mindspore())
     _in_use = device
     return device
 

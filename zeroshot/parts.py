@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from zeroshot import ranks
 from zeroshot.classify import class_embeddings
 from zeroshot.clip import weights
 from zeroshot.clip.container import shards, weights_file
@@ -181,7 +182,12 @@ def build(model: Model, device: Device, checkpoint: Checkpoint) -> tuple["Encode
         workers=device.workers,
         opened=load_image,
     )
-    described = {"target": prepared.target, "dtype": prepared.dtype, "batch_size": encoder.batch_size, "world_size": 1}
+    described = {
+        "target": prepared.target,
+        "dtype": prepared.dtype,
+        "batch_size": encoder.batch_size,
+        "world_size": ranks.world_size(),
+    }
     return encoder, described
 
 
@@ -228,20 +234,20 @@ def feature_store(model: Model, made: Ready) -> FeatureStore:
 
 def embed(encoder: "Encoder", texts: Sequence[str], classes: int) -> NDArray[np.float64]:
     """One unit vector a class [classes, embed_dim], from its texts, class by class; of the texts' own features only a
-    block is held at a time.
+    block is held at a time. Each rank encodes the texts of its part of the classes.
 
     Raises:
         ZeroshotError: a text is too long for CLIP.
     """
     templates = len(texts) // classes
     step = max(1, TEXT_BLOCK // templates)
-    starts = range(0, classes, step)
-    blocks = [
-        class_embeddings(encoder.encode_text(block), len(block) // templates)
-        for start in (starts if len(starts) == 1 else progress(starts, "texts of the labels", "block"))
-        if (block := texts[start * templates : (start + step) * templates])
-    ]
-    return np.concatenate(blocks)
+    mine = ranks.part(classes)
+    starts = range(mine.start, mine.stop, step)
+    blocks = [np.zeros((0, encoder.size.embed_dim))]
+    for start in starts if len(starts) == 1 else progress(starts, "texts of the labels", "block"):
+        stop = min(start + step, mine.stop)
+        blocks.append(class_embeddings(encoder.encode_text(texts[start * templates : stop * templates]), stop - start))
+    return ranks.gathered(np.concatenate(blocks))
 
 
 def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequence[str]) -> None:
@@ -258,7 +264,7 @@ def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequenc
 
 
 def progress(items: Collection[Item], what: str, unit: str = "img") -> Iterator[Item]:
-    """The items, with a bar on a terminal and a line now and then elsewhere."""
+    """The items, with a bar on a terminal and a line now and then elsewhere; it ends if another rank has failed."""
     if _terminal():
         yield from tqdm(items, desc=what, unit=unit, dynamic_ncols=True)
         return
@@ -267,6 +273,7 @@ def progress(items: Collection[Item], what: str, unit: str = "img") -> Iterator[
         if time.monotonic() - told > QUIET_SECONDS:
             told = time.monotonic()
             log.info("%s: %d of %d", what, done, len(items))
+        ranks.check()
         yield item
 
 

@@ -1,16 +1,17 @@
 """One run: its parts made from a config, then the work of its stage, then its record."""
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zeroshot import check, comparison, index, predict, report, results
-from zeroshot.classify import Ranking, class_embeddings, rank
+from zeroshot import check, comparison, index, predict, ranks, report, results
+from zeroshot.classify import Ranking, rank
 from zeroshot.clip import weights
 from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
 from zeroshot.data.image_set import ImageSet
@@ -18,6 +19,7 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.features import ImageFeatures
 from zeroshot.metrics import TOP, Metrics, measure
 from zeroshot.parts import (
+    Ready,
     cifar_root,
     class_groups,
     embed,
@@ -38,19 +40,19 @@ log = logging.getLogger(__name__)
 def run(config: Config, folder: Path | None, record: Record) -> None:
     """Does what the config's stage says, in a folder that is this run's alone, and completes its record there.
 
-    Stages that leave no folder take None.
+    Stages that leave no folder take None, and so do ranks over 0, which compute their part and write nothing.
 
     Raises:
         ZeroshotError: something of the input can't be used; what was computed before is written.
     """
     name = config.stage.name
-    if folder is None:
-        FOLDERLESS_STAGES[name](config)
-    else:
+    if name in STAGES:
         STAGES[name](config, folder, record)
+    elif ranks.rank() == 0 or name in STAGES_OF_EACH_RANK:
+        FOLDERLESS_STAGES[name](config)
 
 
-def _evaluate(config: Config, folder: Path, record: Record) -> None:
+def _evaluate(config: Config, folder: Path | None, record: Record) -> None:
     """Scores a data set and writes the predictions, the counts and the record."""
     started = time.perf_counter()
     data = load_data(config.dataset)
@@ -59,15 +61,20 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
     images = data.limited(config.dataset.limit)
     made = ready(config.model, config.device)
     warn_of_untrained_words(config.model, made.checkpoint, texts)
+    ranks.agree(_about(made, texts) | {"data set": data.fingerprint, "number of images": len(images)})
 
     text_started = time.perf_counter()
-    embeddings = class_embeddings(made.encoder.encode_text(texts), len(data.classes))
+    embeddings = embed(made.encoder, texts, len(data.classes))
     image_started = time.perf_counter()
     features = ImageFeatures(made.encoder, feature_store(config.model, made) if config.stage.cache else None)
     shown = partial(progress, what=f"{config.model.name} on {config.dataset.name}")
-    batches = features.batches(images.images, shown)
-    ranking = Ranking.joined(rank(batches, embeddings, made.encoder.logit_scale, TOP))
+    mine = ranks.part(len(images), made.encoder.batch_size)
+    batches = features.batches(images.images[mine.start : mine.stop], shown)
+    ranking = _gathered(rank(batches, embeddings, made.encoder.logit_scale, TOP), min(TOP, len(data.classes)))
+    encoded, stored = _counts(features)
     ended = time.perf_counter()
+    if folder is None:
+        return
 
     metrics = _measured(images, ranking)
     groups = {name: _measured_part(images, ranking, ids) for name, ids in class_groups(config.dataset, data).items()}
@@ -85,7 +92,7 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
         "total_s": round(ended - started, 3),
         "text_s": round(image_started - text_started, 3),
         "image_s": round(ended - image_started, 3),
-        **_counted(features, ended - image_started),
+        **_counted(encoded, stored, ended - image_started),
         "texts_encoded": len(set(texts)),
     }
     results.write_evaluation(folder, images, ranking)
@@ -103,32 +110,42 @@ def _evaluate(config: Config, folder: Path, record: Record) -> None:
         log.info("next, with OpenAI's weights: python -m zeroshot model=clip_vit_b_32 dataset=cifar100")
 
 
-def _predict(config: Config, folder: Path, record: Record) -> None:
+def _predict(config: Config, folder: Path | None, record: Record) -> None:
     """Ranks the labels for each image; one that can't be read is told in its line, and how many at the end."""
     started = time.perf_counter()
     stage, prompt = config.stage, described_prompt(config)
     labels = predict.candidate_labels(stage.labels, None if stage.labels_file is None else path_of(stage.labels_file))
-    images = predict.find(stage.images)
+    found = predict.find(stage.images) if ranks.rank() == 0 else []
     texts = fill(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
         log.warning(predict.FEW_LATIN)
     made = ready(config.model, config.device)
     warn_of_untrained_words(config.model, made.checkpoint, texts)
+    ranks.agree(_about(made, texts))
+    images = ranks.shared(found)
     text_started = time.perf_counter()
     embeddings = embed(made.encoder, texts, len(labels))
     image_started = time.perf_counter()
     errors: dict[int, str] = {}
     features = ImageFeatures(made.encoder, feature_store(config.model, made) if stage.cache else None)
-    batches = features.batches(images, partial(progress, what=config.model.name), errors)
-    rankings = rank(batches, embeddings, made.encoder.logit_scale, stage.top_k)
-    summary = predict.write(folder, predict.ranked(images, labels, rankings, errors))
+    mine = ranks.part(len(images), made.encoder.batch_size)
+    batches = features.batches(images[mine.start : mine.stop], partial(progress, what=config.model.name), errors)
+    rankings: Iterable[Ranking] = rank(batches, embeddings, made.encoder.logit_scale, stage.top_k)
+    if ranks.world_size() > 1:
+        rankings = [_gathered(rankings, min(stage.top_k, len(labels)))]
+        told = ranks.gathered_values([(mine.start + place, line) for place, line in errors.items()])
+        errors = dict(each for listed in told for each in listed)
+    summary = None if folder is None else predict.write(folder, predict.ranked(images, labels, rankings, errors))
+    encoded, stored = _counts(features)
     ended = time.perf_counter()
+    if folder is None or summary is None:
+        return
 
     timing = {
         "total_s": round(ended - started, 3),
         "text_s": round(image_started - text_started, 3),
         "image_s": round(ended - image_started, 3),
-        **_counted(features, ended - image_started),
+        **_counted(encoded, stored, ended - image_started),
         "texts_encoded": len(set(texts)),
     }
     record |= {"model": made.model, "prompt": prompt, "device": made.device}
@@ -198,13 +215,14 @@ def _report(config: Config) -> None:
         log.info("page: %s", page)
 
 
-STAGES: dict[str, Callable[[Config, Path, Record], None]] = {"eval": _evaluate, "predict": _predict}
+STAGES: dict[str, Callable[[Config, Path | None, Record], None]] = {"eval": _evaluate, "predict": _predict}
 FOLDERLESS_STAGES: dict[str, Callable[[Config], None]] = {
     "download": _download,
     "convert": _convert,
     "check": _check,
     "report": _report,
 }
+STAGES_OF_EACH_RANK = ("download", "check")  # on every host, of every card; the others are rank 0's
 
 
 def described_prompt(config: Config) -> dict[str, Any]:
@@ -231,12 +249,35 @@ def summary(
     return lines
 
 
-def _counted(features: ImageFeatures, seconds: float) -> Record:
+def _about(made: Ready, texts: Sequence[str]) -> dict[str, Any]:
+    """What every rank must share, so that their parts are parts of one run."""
+    return {
+        "weights": made.model["weights"]["sha256"],
+        "model": {name: value for name, value in made.model.items() if name != "weights"},
+        "texts": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+        "device": made.device,
+        "versions": results.versions(),
+    }
+
+
+def _gathered(rankings: Iterable[Ranking], k: int) -> Ranking:
+    """The rankings of all ranks' images in their order, of k classes each; this rank may have none."""
+    nothing = Ranking(np.zeros((0, k), np.int64), np.zeros((0, k)))
+    mine = Ranking.joined([nothing, *rankings])
+    return Ranking(ranks.gathered(mine.ids), ranks.gathered(mine.probabilities))
+
+
+def _counts(features: ImageFeatures) -> list[int]:
+    """How many images all ranks have encoded and how many they have read."""
+    return ranks.gathered(np.array([[features.encoded, features.stored]])).sum(axis=0).tolist()  # type: ignore[no-any-return]
+
+
+def _counted(encoded: int, stored: int, seconds: float) -> Record:
     """How many images were encoded and how many read; the rate is that of a run which encoded some, else null."""
     return {
-        "images_per_s": round(features.encoded / seconds, 3) if features.encoded else None,
-        "images_encoded": features.encoded,
-        "images_from_cache": features.stored,
+        "images_per_s": round(encoded / seconds, 3) if encoded else None,
+        "images_encoded": encoded,
+        "images_from_cache": stored,
     }
 
 
