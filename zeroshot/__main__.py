@@ -125,7 +125,8 @@ def do(composed: DictConfig, folder: Path | None) -> None:
     about = HydraConfig.get()
     record: results.Record = {}
     try:
-        with ranks.job(explain, lambda line: leave_record(folder, record, line)):
+        with ranks.job(explain):
+            ranks.if_lost(lambda line: leave_record(folder, record, line))
             if folder is not None and not results.lock(folder):
                 raise ZeroshotError(f"{folder} holds another run: choose hydra.run.dir=FOLDER")
             plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)

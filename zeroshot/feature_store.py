@@ -90,7 +90,7 @@ class FeatureStore:
 
     def flush(self) -> None:
         """Writes what waits. A disk that is full or can't be written ends the keeping, with a warning, not the run."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting[:], []  # a copy: another thread may flush a store when a rank is lost
         if not waiting or self._given_up:
             return
         try:

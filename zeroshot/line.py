@@ -35,7 +35,7 @@ class Line:
                 "with several each msrun needs its --node_rank=0, 1, …"
             )
         self.place, self.rank = place, place.rank
-        self.last_act: Callable[[str], None] | None = None
+        self.last_acts: list[Callable[[str], object]] = []  # when another rank was killed
         self._speak_as_rank()
         self._failure: ElsewhereError | None = None
         self._gone: dict[int, int] = {}  # status by rank
@@ -170,9 +170,9 @@ class Line:
 
     def _end_at_once(self, line: str) -> None:
         log.error(line)
-        with suppress(Exception):  # it ends in any case
-            if self.last_act is not None:
-                self.last_act(line)
+        for act in self.last_acts:
+            with suppress(Exception):  # it ends in any case
+                act(line)
         logging.shutdown()
         os._exit(1)
 

@@ -139,13 +139,17 @@ def check() -> None:
         _line.check()
 
 
+def if_lost(act: Callable[[str], object]) -> None:
+    """What is still done in this job, with the line that says why, when a rank was killed: the process then ends."""
+    if _line is not None:
+        _line.last_acts.append(act)
+
+
 @contextmanager
-def job(explained: Callable[[BaseException], str], lost: Callable[[str], None]) -> Iterator[None]:
+def job(explained: Callable[[BaseException], str]) -> Iterator[None]:
     """What all ranks do together: it is over once it is over for all, and has failed if it failed for one.
 
-    Args:
-        explained: an error as one line.
-        lost: what is still done, with the line, when another rank was killed, before this process ends at once.
+    `explained` makes an error one line.
 
     Raises:
         ElsewhereError: another rank failed; on ranks over 0 also where rank 0 failed of the same, and tells it.
@@ -155,7 +159,6 @@ def job(explained: Callable[[BaseException], str], lost: Callable[[str], None]) 
             raise ZeroshotError("under msrun a sweep's jobs run one after another: leave hydra/launcher as it is")
         yield
         return
-    _line.last_act = lost
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -169,7 +172,7 @@ def job(explained: Callable[[BaseException], str], lost: Callable[[str], None]) 
             if failed is not None:
                 raise ElsewhereError(f"rank {number}: {failed}")
     finally:
-        _line.last_act = None
+        _line.last_acts.clear()
 
 
 def leave(status: int) -> int:

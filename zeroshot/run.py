@@ -66,7 +66,7 @@ def _evaluate(config: Config, folder: Path | None, record: Record) -> None:
     text_started = time.perf_counter()
     embeddings = embed(made.encoder, texts, len(data.classes))
     image_started = time.perf_counter()
-    features = ImageFeatures(made.encoder, feature_store(config.model, made) if config.stage.cache else None)
+    features = _image_features(config, made)
     shown = partial(progress, what=f"{config.model.name} on {config.dataset.name}")
     mine = ranks.part(len(images), made.encoder.batch_size)
     batches = features.batches(images.images[mine.start : mine.stop], shown)
@@ -127,7 +127,7 @@ def _predict(config: Config, folder: Path | None, record: Record) -> None:
     embeddings = embed(made.encoder, texts, len(labels))
     image_started = time.perf_counter()
     errors: dict[int, str] = {}
-    features = ImageFeatures(made.encoder, feature_store(config.model, made) if stage.cache else None)
+    features = _image_features(config, made)
     mine = ranks.part(len(images), made.encoder.batch_size)
     batches = features.batches(images[mine.start : mine.stop], partial(progress, what=config.model.name), errors)
     rankings: Iterable[Ranking] = rank(batches, embeddings, made.encoder.logit_scale, stage.top_k)
@@ -258,6 +258,14 @@ def _about(made: Ready, texts: Sequence[str]) -> dict[str, Any]:
         "device": made.device,
         "versions": results.versions(),
     }
+
+
+def _image_features(config: Config, made: Ready) -> ImageFeatures:
+    """The features of images, with a store if it is wanted: what waits to be written there is, if a rank is lost."""
+    store = feature_store(config.model, made) if config.stage.cache else None
+    if store is not None:
+        ranks.if_lost(lambda _line: store.flush())
+    return ImageFeatures(made.encoder, store)
 
 
 def _gathered(rankings: Iterable[Ranking], k: int) -> Ranking:

@@ -26,6 +26,7 @@ from typing import Any
 TOLD = 20.0  # seconds of waiting after which it is told who is waited for
 PATIENCE = 60.0  # seconds without a new rank after which joining is given up
 UNASKED = 600  # --cluster_time_out, if nobody gave it
+FAREWELL = 2.0  # seconds that the ranks may take to hear why it is over
 STRANGE = 5.0  # seconds that ranks of another msrun on this machine wait: that it is of this run is not sure
 LONGEST = 1 << 26  # bytes of a message
 ALIVE = (10, 5, 3)  # a host without power is noticed after so many idle seconds, and then so many between so many tries
@@ -122,34 +123,40 @@ class _Scheduler:
     ended: dict[int, str | None] = field(default_factory=dict)  # of the job that goes on
     failed: bool = False  # whether a rank of it did
     started: bool = False  # whether all had come
+    open: dict["asyncio.Task[None]", asyncio.StreamWriter] = field(default_factory=dict)  # connections
 
     async def run(self) -> int:
         self.over: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()  # with why, if it failed
         self.came = asyncio.Event()
         server = await asyncio.start_server(self._serve, self.place.host, self.place.port, limit=LONGEST)
-        self.inner = _free_port(self.place.host)
-        surroundings = {**os.environ, "MS_SCHED_PORT": str(self.inner), "MS_TOPO_TIMEOUT": "-1"}
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "zeroshot.scheduler", env=surroundings)
-        tasks = [asyncio.create_task(self._wait()), asyncio.create_task(self._watch(process))]
-        try:
-            why = await self.over
-        finally:
-            for task in tasks:
-                task.cancel()
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            server.close()
+        work = asyncio.create_task(self._work())
+        why = await self.over
         if why is not None:
             _tell(why)
-            for rank in self.ranks.values():
-                with contextlib.suppress(OSError, TimeoutError, asyncio.TimeoutError):
-                    await asyncio.wait_for(rank.writer.drain(), 1)
-            return 1
-        return int(any(rank.status for rank in self.ranks.values()))
+        work.cancel()
+        server.close()
+        for writer in self.open.values():
+            writer.close()
+        await asyncio.wait([work, *self.open], timeout=FAREWELL)
+        return 1 if why is not None else int(any(rank.status for rank in self.ranks.values()))
 
-    async def _wait(self) -> None:
-        """Tells of ranks that don't come, and gives up when none has come for as long as msrun allows."""
+    async def _work(self) -> None:
+        """Waits for the ranks, then runs MindSpore's own scheduler for them."""
+        if not await self._all_came():
+            return
+        surroundings = {**os.environ, "MS_SCHED_PORT": str(self.inner), "MS_TOPO_TIMEOUT": "-1"}
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "zeroshot.scheduler", env=surroundings)
+        try:
+            status = await process.wait()
+            if status != 0:
+                self._lost(f"MindSpore's scheduler ended with status {status}: start the same command again")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _all_came(self) -> bool:
+        """Waits for the ranks, tells of those that don't come, and gives up when none has come for too long."""
         patience = self.place.patience
         told = False
         while not self.started:
@@ -167,23 +174,19 @@ class _Scheduler:
                     "--local_worker_num, msrun must run on each host with its own --node_rank, and no firewall between"
                 )
                 if told:
-                    self._send_all("lost", line)
-                    self._over(line)
-                    return
+                    self._lost(line)
+                    return False
                 told = True
                 print(f"waiting: {line}", flush=True)  # noqa: T201
                 first = {self.ranks[rank].about["machine"]: self.ranks[rank] for rank in sorted(self.ranks)[::-1]}
                 for rank in first.values():  # one on each machine
                     _send(rank.writer, "waiting", line)
-
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        status = await process.wait()
-        if status != 0:
-            line = f"MindSpore's scheduler ended with status {status}: start the same command again"
-            self._send_all("lost", line)
-            self._over(line)
+        return True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.open[task] = writer
         try:
             keep_alive(writer.get_extra_info("socket"))
             about = json.loads(await asyncio.wait_for(reader.readline(), TOLD))
@@ -196,6 +199,7 @@ class _Scheduler:
             rank = next((each for each in self.ranks.values() if each.writer is writer), None)
         finally:
             writer.close()
+            del self.open[task]
         if rank is not None and self.ranks.get(rank.about["rank"]) is rank:
             self._leave(rank)
 
@@ -233,7 +237,7 @@ class _Scheduler:
     def _start(self) -> None:
         if self.started or len(self.ranks) < self.place.size:
             return
-        self.started = True
+        self.started, self.inner = True, _free_port(self.place.host)
         self.came.set()
         for rank in self.ranks.values():
             beside = sorted(n for n, each in self.ranks.items() if each.about["machine"] == rank.about["machine"])
@@ -265,15 +269,15 @@ class _Scheduler:
         if not self.started:
             del self.ranks[rank.about["rank"]]
         elif rank.status is None:
-            line = f"{rank} was killed or ended: start the same command again, what was encoded is kept"
-            self._send_all("lost", line)
-            self._over(line)
-        elif all(each.gone for each in self.ranks.values()):
-            self._over(None)
+            self._lost(f"{rank} was killed or ended: start the same command again, what was encoded is kept")
+        elif all(each.gone for each in self.ranks.values()) and not self.over.done():
+            self.over.set_result(None)
 
-    def _over(self, why: str | None) -> None:
+    def _lost(self, line: str) -> None:
+        """The run can't go on: told to all, once."""
         if not self.over.done():
-            self.over.set_result(why)
+            self._send_all("lost", line)
+            self.over.set_result(line)
 
     def _send_all(self, kind: str, value: Any, but: _Rank | None = None) -> None:
         for rank in self.ranks.values():
