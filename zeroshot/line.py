@@ -58,9 +58,9 @@ class Line:
         self._send("say", value)
         while True:
             kind, answer = self._inbox.get()
-            self.check()
             if kind == "answers":
                 return answer  # type: ignore[no-any-return]
+            self.check()
 
     def check(self) -> None:
         """Raises ElsewhereError if another rank has failed in this job or has ended."""

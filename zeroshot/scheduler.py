@@ -70,7 +70,7 @@ def serve(place: Seat) -> int:
         return asyncio.run(_Scheduler(place).run())
     except OSError as error:
         reason = error.strerror or str(error)
-        _tell(f"{place} can't be listened at ({reason}): choose another port with --master_port=PORT")
+        _tell(f"ERROR: {place} can't be listened at ({reason}): choose another port with --master_port=PORT")
         return 1
 
 
@@ -132,7 +132,7 @@ class _Scheduler:
         work = asyncio.create_task(self._work())
         why = await self.over
         if why is not None:
-            _tell(why)
+            _tell(f"ERROR: {why}")  # msrun shows the lines of our log with this word
         work.cancel()
         server.close()
         for writer in self.open.values():
@@ -145,7 +145,8 @@ class _Scheduler:
         if not await self._all_came():
             return
         surroundings = {**os.environ, "MS_SCHED_PORT": str(self.inner), "MS_TOPO_TIMEOUT": "-1"}
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "zeroshot.scheduler", env=surroundings)
+        command = (sys.executable, "-m", "zeroshot.scheduler", str(os.getpid()))
+        process = await asyncio.create_subprocess_exec(*command, env=surroundings)
         try:
             status = await process.wait()
             if status != 0:
@@ -177,7 +178,7 @@ class _Scheduler:
                     self._lost(line)
                     return False
                 told = True
-                print(f"waiting: {line}", flush=True)  # noqa: T201
+                _tell(f"waiting: {line}")
                 first = {self.ranks[rank].about["machine"]: self.ranks[rank] for rank in sorted(self.ranks)[::-1]}
                 for rank in first.values():  # one on each machine
                     _send(rank.writer, "waiting", line)
@@ -290,7 +291,7 @@ def _send(writer: asyncio.StreamWriter, kind: str, value: Any) -> None:
 
 
 def _tell(line: str) -> None:
-    print(f"ERROR: {line}", file=sys.stderr, flush=True)  # noqa: T201  msrun shows the lines with this word of our log
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _free_port(host: str) -> int:
@@ -299,13 +300,18 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _mindspore_scheduler() -> None:
-    """MindSpore's own scheduler, in a process of its own, since it holds Python's lock as long as it runs."""
+def _mindspore_scheduler(parent: int) -> None:
+    """MindSpore's own scheduler, in a process of its own, since it holds Python's lock as long as it runs.
+
+    It ends with its parent, where that is Linux.
+    """
     with contextlib.suppress(AttributeError, OSError):
         import ctypes
         import signal
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # it ends with the process that started it, in Linux
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        return
     import mindspore
     from mindspore.communication import init
 
@@ -314,4 +320,4 @@ def _mindspore_scheduler() -> None:
 
 
 if __name__ == "__main__":
-    _mindspore_scheduler()
+    _mindspore_scheduler(int(sys.argv[1]))
