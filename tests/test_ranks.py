@@ -125,6 +125,7 @@ class Run:
             subprocess.Popen(
                 [sys.executable, *command],
                 env={**os.environ, "PYTHONPATH": str(ROOT), **given},
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -134,11 +135,10 @@ class Run:
         return self.started[-1]
 
     def scheduler(self, size: int, **more: str) -> "subprocess.Popen[str]":
-        more = {"RANK_ID": "0", **more}
         return self.process(["-m", "zeroshot"], MS_ROLE="MS_SCHED", MS_WORKER_NUM=str(size), **more)
 
     def rank(self, rank: int, size: int, code: str, **more: str) -> "subprocess.Popen[str]":
-        more = {"RANK_ID": str(rank), **more}
+        more = {"MS_NODE_ID": str(rank), **more}
         return self.process(["-c", RANK, code], MS_ROLE="MS_WORKER", MS_WORKER_NUM=str(size), **more)
 
     def all(self, size: int, code: str) -> list["subprocess.Popen[str]"]:
@@ -291,21 +291,23 @@ def test_a_rank_without_a_scheduler_says_what_to_look_at(run: Run) -> None:
 
 
 def test_a_process_that_msrun_gave_no_rank_is_told_how_it_gives_one(run: Run) -> None:
-    process = run.process(["-c", RANK, ""], MS_ROLE="MS_WORKER", MS_WORKER_NUM="3")
-    status, (told,), _ = ended(process)
+    scheduler = run.scheduler(3)
+    status, (told,), _ = ended(run.process(["-c", RANK, ""], MS_ROLE="MS_WORKER", MS_WORKER_NUM="3"))
     assert status == 1
-    assert "--worker_num and --local_worker_num must be equal" in told
+    assert "no rank: with one host --worker_num and --local_worker_num must be equal" in told
+    assert told in ended(scheduler)[2]
 
 
 def test_hosts_that_disagree_on_the_number_of_ranks_are_told(run: Run) -> None:
-    run.scheduler(2)
+    scheduler = run.scheduler(2)
     status, (told,), _ = ended(run.rank(1, 3, ""))
     assert status == 1
     assert "has --worker_num=3, the scheduler 2: give the same" in told
+    assert told in ended(scheduler)[2]
 
 
 def test_a_second_run_on_the_same_port_is_told_and_the_first_goes_on(run: Run) -> None:
-    code = "told('in'); time.sleep(1); ranks.first(None); sys.stdin.readline()"
+    code = "told('in'); sys.stdin.readline(); ranks.first(None)"
     scheduler, *processes = run.all(2, code)
     for process in processes:
         assert process.stdout is not None
@@ -317,13 +319,16 @@ def test_a_second_run_on_the_same_port_is_told_and_the_first_goes_on(run: Run) -
     status, (told,), _ = ended(run.rank(0, 2, ""))
     assert status == 1
     assert told.startswith(f"{HOST}:{run.port} serves another run, whose rank 0 (process {processes[0].pid} on ")
+    for process in processes:
+        assert process.stdin is not None
+        print(file=process.stdin, flush=True)
     assert [ended(process)[0] for process in (*processes, scheduler)] == [0, 0, 0]
 
 
 def test_a_run_s_own_ranks_come_before_those_of_another_msrun(run: Run) -> None:
     run.scheduler(2)
     beside = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, *sys.argv[1:]]).returncode)"
-    another = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "RANK_ID": "0"}
+    another = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "MS_NODE_ID": "0"}
     strange = run.process(["-c", beside, "-c", RANK, ""], **another)  # its parent is not the scheduler's
     while run_is_quiet(run):
         pass

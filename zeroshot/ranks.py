@@ -19,6 +19,10 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.line import ElsewhereError, Line
 
 WORD = 4  # bytes of what collectives carry: int32, which every device's have
+RETRY = {
+    "MS_RETRY_INTERVAL_LOWER": "1",
+    "MS_RETRY_INTERVAL_UPPER": "1",
+}  # seconds; MindSpore's 3 to 5 make its end slow
 INIT_SECONDS = 60  # that MindSpore waits for its cluster, when all ranks are there
 
 Value = TypeVar("Value")
@@ -123,7 +127,7 @@ def connect(mindspore: Any) -> None:
     if _line is None:
         return
     _line.exchange(None)  # so that none waits in MindSpore for one that never comes
-    os.environ |= {"MS_SCHED_PORT": str(_line.port), "MS_TOPO_TIMEOUT": str(INIT_SECONDS)}
+    os.environ |= RETRY | os.environ | {"MS_SCHED_PORT": str(_line.port), "MS_TOPO_TIMEOUT": str(INIT_SECONDS)}
     try:
         mindspore.communication.init()
     except RuntimeError as error:

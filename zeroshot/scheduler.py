@@ -53,7 +53,7 @@ def seat(role: str) -> Seat | None:
     given = os.environ
     if given.get("MS_ROLE") != role:
         return None
-    rank, limit = given.get("RANK_ID"), int(given.get("MS_TOPO_TIMEOUT", UNASKED))
+    rank, limit = given.get("MS_NODE_ID"), int(given.get("MS_TOPO_TIMEOUT", UNASKED))  # RANK_ID is 0 where none is set
     patience = PATIENCE if limit == UNASKED else None if limit < 0 else float(limit)
     return Seat(
         rank=None if rank is None else int(rank),
@@ -207,16 +207,19 @@ class _Scheduler:
     def _seated(self, about: dict[str, Any], writer: asyncio.StreamWriter) -> _Rank | None:
         """The rank that this is, now joined; None for one that is refused."""
         rank = _Rank(about, writer)
-        number, size = about["rank"], about["size"]
+        number = about["rank"]
         there = self.ranks.get(number)
         if there is not None and not self.started and self._strange(there) and not self._strange(rank):
             _send(there.writer, "refused", self._taken(rank))
             del self.ranks[number]
             there.writer.close()
             there = None
-        if size != self.place.size:
-            _send(writer, "refused", f"{rank} has --worker_num={size}, the scheduler {self.place.size}: give the same")
-        elif there is not None or not 0 <= number < size:
+        wrong = _wrong(rank, self.place.size)
+        if wrong is not None:
+            _send(writer, "refused", wrong)
+            if not self.started:
+                self._lost(wrong)
+        elif there is not None or not 0 <= number < self.place.size:
             _send(writer, "refused", self._taken(there))
         else:
             self.ranks[number] = rank
@@ -267,9 +270,7 @@ class _Scheduler:
     def _leave(self, rank: _Rank) -> None:
         """A rank's connection has ended."""
         rank.gone = True
-        if not self.started:
-            del self.ranks[rank.about["rank"]]
-        elif rank.status is None:
+        if rank.status is None:
             self._lost(f"{rank} was killed or ended: start the same command again, what was encoded is kept")
         elif all(each.gone for each in self.ranks.values()) and not self.over.done():
             self.over.set_result(None)
@@ -292,6 +293,18 @@ def _send(writer: asyncio.StreamWriter, kind: str, value: Any) -> None:
 
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _wrong(rank: _Rank, size: int) -> str | None:
+    """Why no run comes about with this rank, for the way in which msrun was called."""
+    if rank.about["rank"] is None:
+        return (
+            f"msrun gave process {rank.about['pid']} on {rank.about['host']} no rank: with one host --worker_num and "
+            "--local_worker_num must be equal, with several each msrun needs its --node_rank=0, 1, …"
+        )
+    if rank.about["size"] != size:
+        return f"{rank} has --worker_num={rank.about['size']}, the scheduler {size}: give the same to all"
+    return None
 
 
 def _free_port(host: str) -> int:
