@@ -1,12 +1,13 @@
 """The calls that MindSpore gets for each target, noted by a stand-in, and what is said of an absent device."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from zeroshot import device
+from zeroshot import device, ranks
 from zeroshot.errors import ZeroshotError
 
 
@@ -20,6 +21,7 @@ class FakeMindSpore:
         self.__file__ = str(folder / "__init__.py")
         self.refusal = refusal
         self.context: dict[str, object] = {}
+        self.communication = SimpleNamespace(init=lambda: self.calls.append(("init",)))
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> object:
@@ -73,6 +75,30 @@ def test_each_target_makes_these_calls_in_this_order(
     assert machine.fake.calls == calls
     device.prepare(target, 3)
     assert machine.fake.calls == calls  # a second run of the same process sets nothing anew
+
+
+@pytest.mark.parametrize(
+    ("target", "calls"),
+    [("Ascend", [("set_device", "Ascend", 5), ("init",)]), ("CPU", [("set_device", "CPU"), ("init",)])],
+)
+def test_a_rank_takes_the_card_of_its_place_on_its_host_and_joins_the_others_after(
+    machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, target: str, calls: list[tuple[Any, ...]]
+) -> None:
+    waits: list[object] = []
+    line = SimpleNamespace(
+        local_rank=2,
+        port=4321,
+        place=SimpleNamespace(size=8),
+        exchange=lambda _value: waits.append(machine.fake.calls[:]),
+    )
+    monkeypatch.setattr(ranks, "_line", line)
+    monkeypatch.setenv("MS_SCHED_PORT", "8118")
+    assert device.prepare(target, 3).id == (5 if target == "Ascend" else 0)
+    assert machine.fake.calls == calls
+    assert waits == [calls[:1]]  # for all ranks, so that none waits in MindSpore for one that failed
+    assert os.environ["MS_SCHED_PORT"] == "4321"
+    device.prepare(target, 3)
+    assert machine.fake.calls == calls
 
 
 def test_auto_is_the_cpu_where_there_is_no_card(machine: SimpleNamespace) -> None:

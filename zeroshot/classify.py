@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
-ROWS = 16  # images are multiplied so many at a time: BLAS may round a row of other numbers of rows otherwise
+ROWS = 16  # images are multiplied exactly so many at a time: among another number of rows, BLAS may round one otherwise
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ def rank(batches: Iterable[Floats], embeddings: NDArray[np.float64], logit_scale
     """Ranks the classes for each batch of unit image features [N, embed_dim].
 
     Probabilities are softmax(logit scale × cosine) over all classes; equal scores keep the order of the classes. It is
-    all in float64 and in whole blocks of rows, so that neither a batch's size nor its other images change a bit of it.
+    all in float64 and in blocks of one shape, so that neither a batch's size nor its other images change a bit of it.
     """
     k = min(k, len(embeddings))
     for features in batches:
         padded = np.zeros((-(-len(features) // ROWS) * ROWS, features.shape[1]))
         padded[: len(features)] = features
-        logits = logit_scale * (padded @ embeddings.T)[: len(features)]
+        products = padded.reshape(-1, ROWS, features.shape[1]) @ embeddings.T
+        logits = logit_scale * products.reshape(len(padded), -1)[: len(features)]
         logits -= logits.max(axis=1, keepdims=True)
         probabilities = np.exp(logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.benchmarks.pipelines import images
 from tests.benchmarks.towers import flops
 from zeroshot import results
-from zeroshot.classify import Ranking
+from zeroshot.classify import Ranking, rank
 from zeroshot.clip.image import open_image, transform
 from zeroshot.config import architecture, known_models
 from zeroshot.data.image_set import ImageSet
@@ -37,7 +37,7 @@ WIRE_BYTES = TOP * (8 + 8)  # ids and probabilities of an image
 
 
 def estimate(known: dict[str, Any], model: str, cards: int, count: int) -> dict[str, float]:
-    """Seconds of each part of a run; encoding and decoding go on at once, the others one after another."""
+    """Seconds of each part of a run; decoding goes on beside encoding and ranking, the others one after another."""
     measured, assumed = known["measured"], {name: each["value"] for name, each in known["assumed"].items()}
     size = architecture(known_models()[model])
     mine, all_bytes = count / cards, count * assumed["image_bytes"]
@@ -47,6 +47,7 @@ def estimate(known: dict[str, Any], model: str, cards: int, count: int) -> dict[
         "fingerprint": max(all_bytes / assumed["disk_bytes_per_s"], all_bytes / digests),  # each rank reads all of it
         "decoding": mine / (measured["decoded_per_s"] * assumed["workers"]),
         "encoding": mine * flops(size) / (assumed["card_flops"] * assumed["share"]),
+        "ranking": mine / measured["ranked_per_s"],
         "store": mine * store / assumed["disk_bytes_per_s"],
         "gathering": count * WIRE_BYTES / assumed["network_bytes_per_s"],
         "writing": count / measured["rows_per_s"],
@@ -55,7 +56,7 @@ def estimate(known: dict[str, Any], model: str, cards: int, count: int) -> dict[
 
 def total(parts: dict[str, float]) -> float:
     """Seconds of a run, without its start."""
-    together = max(parts["decoding"], parts["encoding"])
+    together = max(parts["decoding"], parts["encoding"] + parts["ranking"])
     return together + sum(parts[name] for name in ("fingerprint", "store", "gathering", "writing"))
 
 
@@ -93,6 +94,9 @@ def measure() -> dict[str, Any]:
         digested = _rate(lambda: hashlib.sha256(block), len(block))
         rows = 100_000
         classes = tuple(f"class {place}" for place in range(1000))
+        drawn = np.random.default_rng(0).standard_normal((512, 512), np.float32)
+        embeddings = np.random.default_rng(1).standard_normal((len(classes), 512))
+        ranked = _rate(lambda: list(rank([drawn[:256], drawn[256:]], embeddings, 1.0, TOP)), len(drawn))
         labels = np.arange(rows) % len(classes)
         ids = (labels[:, None] + np.arange(TOP)) % len(classes)
         data = ImageSet("drawn", "test", "fine", classes, labels, [], np.arange(rows), "")
@@ -103,6 +107,7 @@ def measure() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "decoded_per_s": round(decoded, 1),
         "digested_bytes_per_s": round(digested),
+        "ranked_per_s": round(ranked),
         "rows_per_s": round(written),
     }
 
