@@ -1,5 +1,6 @@
 """A rank's connection to the scheduler: joined at its making, then what the other ranks say and how they fare."""
 
+import io
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 from zeroshot import scheduler
 from zeroshot.errors import ZeroshotError
@@ -175,14 +176,7 @@ class Line:
         """Ranks over 0 say on stderr alone what went wrong for them, as the rank that they are."""
         if self.rank == 0:
             return
-        make, before = logging.getLogRecordFactory(), f"rank {self.rank}: "
-
-        def made(*arguments: Any, **more: Any) -> logging.LogRecord:
-            record = make(*arguments, **more)
-            record.msg = before + str(record.msg)
-            return record
-
-        logging.setLogRecordFactory(made)
+        sys.stderr = _Marked(sys.stderr, f"rank {self.rank}: ")
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  for the rest of the process
         logging.getLogger("zeroshot").setLevel(logging.ERROR)
         logging.getLogger("zeroshot.feature_store").setLevel(logging.WARNING)  # its warnings are this rank's own
@@ -195,6 +189,22 @@ class Line:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             return  # `_listen` notices it, and tells
+
+
+class _Marked(io.TextIOBase):
+    """A stream whose every line begins with a mark."""
+
+    def __init__(self, stream: TextIO, mark: str) -> None:
+        self._stream, self._mark, self._fresh = stream, mark, True
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            self._stream.write(self._mark * self._fresh + line)
+            self._fresh = line.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _take_cores(local_rank: int, local_size: int) -> None:

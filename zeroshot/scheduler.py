@@ -308,8 +308,9 @@ def _wrong(rank: _Rank, size: int) -> str | None:
 
 
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.bind(address)
         return int(probe.getsockname()[1])
 
 
