@@ -208,6 +208,32 @@ for number in range(2):
     assert ended(scheduler)[0] == 0
 
 
+def test_a_failure_of_the_next_job_is_not_taken_for_one_of_the_last(run: Run) -> None:
+    code = """
+get = ranks._line._inbox.get
+ranks._line._inbox.get = lambda: (time.sleep(0.3 * (me == 0)), get())[1]  # what comes is seen long after
+for number in range(3):
+    try:
+        with ranks.job(explain):
+            if me == 1 and number < 2:
+                raise ZeroshotError(f"failure {number}")
+            told(ranks.first("done"))
+    except ZeroshotError as error:
+        told(str(error))
+"""
+    _, first, second = run.all(2, code)
+    assert ended(first)[:2] == (0, ["rank 1: failure 0", "rank 1: failure 1", "done"])
+    assert ended(second)[:2] == (0, ["failure 0", "failure 1", "done"])
+
+
+def test_what_msrun_kills_once_rank_0_has_ended_is_no_loss(run: Run) -> None:
+    code = "ranks.first(None)\nwhile me == 1: time.sleep(1)"
+    scheduler, first, second = run.all(2, code)
+    assert ended(first)[0] == 0
+    second.send_signal(signal.SIGKILL)
+    assert ended(scheduler) == (0, [], "")
+
+
 def test_what_all_ranks_fail_of_is_rank_0_s_to_tell(run: Run) -> None:
     code = """
 try:

@@ -33,7 +33,8 @@ class Line:
         self.place, self.rank = place, -1 if place.rank is None else place.rank  # the scheduler refuses one without
         self.last_acts: list[Callable[[str], object]] = []  # when another rank was killed
         self._speak_as_rank()
-        self._failure: ElsewhereError | None = None
+        self._failures: dict[int, ElsewhereError] = {}  # by job
+        self._job = 0  # how many are over
         self._gone: dict[int, int] = {}  # status by rank
         self._left = False
         self._inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
@@ -60,8 +61,11 @@ class Line:
 
     def check(self) -> None:
         """Raises ElsewhereError if another rank has failed in this job or has ended."""
-        if self._failure is not None:
-            raise self._failure
+        if self._job in self._failures:
+            raise self._failures[self._job]
+        self._check_gone()
+
+    def _check_gone(self) -> None:
         for number, status in self._gone.items():
             raise ElsewhereError(f"rank {number} has ended before this run, with status {status}: see its log")
 
@@ -73,17 +77,12 @@ class Line:
         while True:
             kind, lines = self._inbox.get()
             if kind == "ended":
-                self._failure = None
+                self._job += 1
                 return lines  # type: ignore[no-any-return]
-            self.check_gone()
-
-    def check_gone(self) -> None:
-        """As `check`, for ranks that have ended alone."""
-        if self._gone:
-            self._failure = None
-            self.check()
+            self._check_gone()
 
     def leave(self, status: int) -> int:
+        """As `ranks.leave`."""
         self._left = True
         self._send("bye", status)
         if self.rank == 0:
@@ -154,8 +153,8 @@ class Line:
             elif kind == "lost":
                 self._end_at_once(value)
             if kind == "failed":
-                number, line = value
-                self._failure = ElsewhereError(f"rank {number}: {line}")
+                job, number, line = value
+                self._failures[job] = ElsewhereError(f"rank {number}: {line}")
             if kind == "bye":
                 with self._changed:
                     self._gone.setdefault(*value)

@@ -85,9 +85,9 @@ def agree(about: Mapping[str, Any]) -> None:
     told = _line.exchange(dict(about))
     for number, theirs in enumerate(told):
         for key, value in told[0].items():
-            if theirs[key] != value:
+            if theirs.get(key) != value:
                 raise ZeroshotError(
-                    f"rank {number} has another {key} than rank 0 ({theirs[key]}, not {value}): "
+                    f"rank {number} has another {key} than rank 0 ({theirs.get(key)}, not {value}): "
                     "give every host the same files, versions and command"
                 )
 

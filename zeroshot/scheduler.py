@@ -7,7 +7,7 @@ lock while they wait, and notice a killed rank after most of a minute, this noti
 A message is a line of JSON, `[kind, value]`. A rank says hello, then any of
 
 - `say`: its part of an exchange; once every rank has said something, each gets `answers`, a list by rank,
-- `fail`: it can't go on with this job; the others get `failed` at once, with the rank and its line,
+- `fail`: it can't go on with this job; the others get `failed` at once, with the job, the rank and its line,
 - `end`: its job is over, well or not; once it is for every rank, each gets `ended`, the lines by rank or null,
 - `bye`: it ends in good order, with this exit status; the others get `bye`.
 
@@ -121,6 +121,7 @@ class _Scheduler:
     ranks: dict[int, _Rank] = field(default_factory=dict)
     said: dict[int, Any] = field(default_factory=dict)  # of the exchange that goes on
     ended: dict[int, str | None] = field(default_factory=dict)  # of the job that goes on
+    job: int = 0  # how many jobs are over
     failed: bool = False  # whether a rank of it did
     started: bool = False  # whether all had come
     open: dict["asyncio.Task[None]", asyncio.StreamWriter] = field(default_factory=dict)  # connections
@@ -257,12 +258,12 @@ class _Scheduler:
                 self.said = {}
         elif kind == "fail" and not self.failed:
             self.failed, self.said = True, {}
-            self._send_all("failed", [number, value], but=rank)
+            self._send_all("failed", [self.job, number, value], but=rank)
         elif kind == "end":
             self.ended[number] = value
             if len(self.ended) == self.place.size:
                 self._send_all("ended", [line for _, line in sorted(self.ended.items())])
-                self.failed, self.said, self.ended = False, {}, {}
+                self.job, self.failed, self.said, self.ended = self.job + 1, False, {}, {}
         elif kind == "bye":
             rank.status = value
             self._send_all("bye", [number, value], but=rank)
@@ -270,7 +271,9 @@ class _Scheduler:
     def _leave(self, rank: _Rank) -> None:
         """A rank's connection has ended."""
         rank.gone = True
-        if rank.status is None:
+        if rank.status is None and (
+            not self.started or self.ranks[0].status is None
+        ):  # msrun kills the rest after rank 0
             self._lost(f"{rank} was killed or ended: start the same command again, what was encoded is kept")
         elif all(each.gone for each in self.ranks.values()) and not self.over.done():
             self.over.set_result(None)
