@@ -274,10 +274,10 @@ def test_ctrl_c_while_a_network_computes_leaves_the_record_of_it(config_dir: Pat
         "from zeroshot.clip.encoder import Encoder\n"
         "from zeroshot.__main__ import main\n"
         "encode = Encoder.encode_text\n"
-        "def encode_and_stop(encoder, texts):\n"
-        "    encode(encoder, texts)\n"  # MindSpore has now taken the signal over
+        "def encode_and_stop(encoder, *given):\n"
+        "    encode(encoder, *given)\n"  # MindSpore has now taken the signal over
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return encode(encoder, texts)\n"
+        "    return encode(encoder, *given)\n"
         "Encoder.encode_text = encode_and_stop\n"
         "sys.exit(main())"
     )

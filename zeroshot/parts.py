@@ -234,20 +234,20 @@ def feature_store(model: Model, made: Ready) -> FeatureStore:
 
 def embed(encoder: "Encoder", texts: Sequence[str], classes: int) -> NDArray[np.float64]:
     """One unit vector a class [classes, embed_dim], from its texts, class by class; of the texts' own features only a
-    block is held at a time. Each rank encodes the texts of its part of the classes.
+    block is held at a time. Each rank encodes its part of them.
 
     Raises:
         ZeroshotError: a text is too long for CLIP.
     """
     templates = len(texts) // classes
     step = max(1, TEXT_BLOCK // templates)
-    mine = ranks.part(classes)
-    starts = range(mine.start, mine.stop, step)
-    blocks = [np.zeros((0, encoder.size.embed_dim))]
-    for start in starts if len(starts) == 1 else progress(starts, "texts of the labels", "block"):
-        stop = min(start + step, mine.stop)
-        blocks.append(class_embeddings(encoder.encode_text(texts[start * templates : stop * templates]), stop - start))
-    return ranks.gathered(np.concatenate(blocks))
+    starts = range(0, classes, step)
+    blocks = [
+        class_embeddings(encoder.encode_text(block, ranks.part, ranks.gathered), len(block) // templates)
+        for start in (starts if len(starts) == 1 else progress(starts, "texts of the labels", "block"))
+        if (block := texts[start * templates : (start + step) * templates])
+    ]
+    return np.concatenate(blocks)
 
 
 def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from zeroshot import check, comparison, index, predict, ranks, report, results
-from zeroshot.classify import Ranking, rank
+from zeroshot.classify import Ranking, class_embeddings, rank
 from zeroshot.clip import weights
 from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
 from zeroshot.data.image_set import ImageSet
@@ -64,7 +64,7 @@ def _evaluate(config: Config, folder: Path | None, record: Record) -> None:
     ranks.agree(_about(made, texts) | {"data set": data.fingerprint, "number of images": len(images)})
 
     text_started = time.perf_counter()
-    embeddings = embed(made.encoder, texts, len(data.classes))
+    embeddings = class_embeddings(made.encoder.encode_text(texts, ranks.part, ranks.gathered), len(data.classes))
     image_started = time.perf_counter()
     features = _image_features(config, made)
     shown = partial(progress, what=f"{config.model.name} on {config.dataset.name}")

@@ -136,10 +136,20 @@ class Encoder:
         batches = list(self.image_batches(self.whole(self.pixels(images))))
         return np.concatenate(batches) if batches else np.zeros((0, self.size.embed_dim), np.float32)
 
-    def encode_text(self, texts: Sequence[str]) -> Features:
+    def encode_text(
+        self,
+        texts: Sequence[str],
+        part: Callable[[int], range] = range,
+        gathered: Callable[[Features], Features] = lambda features: features,
+    ) -> Features:
         """Unit text features [N, embed_dim]; equal texts, and equal beginnings, are computed once.
 
         The same texts give the same bits; in other company a text's feature may differ in its last ones.
+
+        Args:
+            texts: whatever has up to 77 tokens.
+            part: which of so many batches are computed here, if the rest is elsewhere.
+            gathered: the features of all batches, from those of this part.
 
         Raises:
             ZeroshotError: a text has more than 77 tokens, or it is no list.
@@ -152,11 +162,13 @@ class Encoder:
         ids = [tuple(row[:length].tolist()) for row, length in zip(tokens, lengths, strict=True)]
         places = {text: place for place, text in enumerate(sorted(set(ids)))}
         features = [np.zeros((0, self.size.embed_dim), np.float32)]
-        for batch in packing.batches(list(places)):
+        batches = list(packing.batches(list(places)))
+        mine = part(len(batches))
+        for batch in batches[mine.start : mine.stop]:
             inputs = (Tensor(each) for each in (batch.tokens, batch.depths, batch.visible, batch.ends))
             features.append(_unit(self._text_tower(*inputs).asnumpy()[batch.slots]))
         place = {text: places[row] for text, row in zip(distinct, ids, strict=True)}
-        return np.concatenate(features)[[place[text] for text in texts]]
+        return gathered(np.concatenate(features))[[place[text] for text in texts]]
 
     def _read(self, image: Source) -> Pixels | ZeroshotError:
         try:
