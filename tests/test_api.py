@@ -99,9 +99,9 @@ def test_text_features_are_computed_once_for_a_label_set(
     asked: list[list[str]] = []
     encode = Encoder.encode_text
 
-    def counted(self: Encoder, texts: list[str]) -> NDArray[np.float32]:
+    def counted(self: Encoder, texts: list[str], *more: Any) -> NDArray[np.float32]:
         asked.append(list(texts))
-        return encode(self, texts)
+        return encode(self, texts, *more)
 
     monkeypatch.setattr(Encoder, "encode_text", counted)
     for _ in range(3):
