@@ -29,7 +29,7 @@ from zeroshot.data.image_set import ImageSet
 from zeroshot.feature_store import DIGEST
 from zeroshot.metrics import TOP
 
-DATA = Path(__file__).with_name("scale.json")
+DATA = Path(__file__).with_name("results") / "scale.json"
 MODELS = ("clip_vit_b_32", "clip_vit_l_14")
 CARDS = (1, 8, 64)
 SETS = {"10 thousand": 10_000, "1.28 million": 1_281_167, "400 million": 400_000_000}
