@@ -126,13 +126,8 @@ def unlock(folder: Path) -> None:
 @contextmanager
 def whole(path: Path, errors: str = "strict") -> Iterator[TextIO]:
     """A text file to write to, there whole once the block ends and not at all if it fails; `errors` as in `open`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _unfinished(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
+        yield file
 
 
 def write(path: Path, text: str) -> None:
@@ -143,9 +138,19 @@ def write(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
+    with _unfinished(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Where to write what gets its own name once the block ends, and goes if it fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -88,13 +88,7 @@ def _evaluate(config: Config, folder: Path | None, record: Record) -> None:
     }
     whole_test = data.split == "test" and len(images) == len(data)
     references = results.references(made.model, dataset, prompt, metrics.top1, templates_of) if whole_test else []
-    timing = {
-        "total_s": round(ended - started, 3),
-        "text_s": round(image_started - text_started, 3),
-        "image_s": round(ended - image_started, 3),
-        **_counted(encoded, stored, ended - image_started),
-        "texts_encoded": len(set(texts)),
-    }
+    timing = _timing((started, text_started, image_started, ended), encoded, stored, texts)
     results.write_evaluation(folder, images, ranking)
     record |= {"model": made.model, "dataset": dataset, "prompt": prompt, "device": made.device}
     record["metrics"] = vars(metrics)
@@ -141,13 +135,7 @@ def _predict(config: Config, folder: Path | None, record: Record) -> None:
     if folder is None or summary is None:
         return
 
-    timing = {
-        "total_s": round(ended - started, 3),
-        "text_s": round(image_started - text_started, 3),
-        "image_s": round(ended - image_started, 3),
-        **_counted(encoded, stored, ended - image_started),
-        "texts_encoded": len(set(texts)),
-    }
+    timing = _timing((started, text_started, image_started, ended), encoded, stored, texts)
     record |= {"model": made.model, "prompt": prompt, "device": made.device}
     record |= {"labels": len(labels), "images": summary.size, "timing": timing}
     log.info("%s", summary)
@@ -280,12 +268,20 @@ def _counts(features: ImageFeatures) -> list[int]:
     return ranks.gathered(np.array([[features.encoded, features.stored]])).sum(axis=0).tolist()  # type: ignore[no-any-return]
 
 
-def _counted(encoded: int, stored: int, seconds: float) -> Record:
-    """How many images were encoded and how many read; the rate is that of a run which encoded some, else null."""
+def _timing(times: tuple[float, float, float, float], encoded: int, stored: int, texts: Sequence[str]) -> Record:
+    """What the record says of time, from the start, those of texts and images, and the end, in seconds.
+
+    The rate is that of a run which encoded some images, else null.
+    """
+    started, text_started, image_started, ended = times
     return {
-        "images_per_s": round(encoded / seconds, 3) if encoded else None,
+        "total_s": round(ended - started, 3),
+        "text_s": round(image_started - text_started, 3),
+        "image_s": round(ended - image_started, 3),
+        "images_per_s": round(encoded / (ended - image_started), 3) if encoded else None,
         "images_encoded": encoded,
         "images_from_cache": stored,
+        "texts_encoded": len(set(texts)),
     }
 
 

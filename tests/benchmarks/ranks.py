@@ -9,16 +9,14 @@ take turns. A first job compiles, the second is timed: its `image_s`, which is r
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 from safetensors.numpy import save_file
 
+from tests.benchmarks.machine import described
 from tests.conftest import ROOT
 from tests.drawn import draw
 from tests.test_ranks import HOST, free_port
@@ -76,8 +74,7 @@ def main() -> None:
         print(f"{name:12} {rate:7.2f} images/s")  # noqa: T201
     print(f"{given.ranks} ranks are {ratio:.2f} times as fast as one process, {given.model}")  # noqa: T201
     if given.json:
-        about = {"date": date.today().isoformat(), "cores": os.cpu_count(), "machine": platform.machine()}
-        about |= {"mindspore": version("mindspore"), "model": given.model, "images": given.images}
+        about = {"machine": described(), "model": given.model, "images": given.images}
         given.json.write_text(json.dumps({**about, "images_per_s": rates, "ratio": ratio}, indent=2) + "\n")
 
 
