@@ -266,7 +266,9 @@ def warn_of_untrained_words(model: Model, checkpoint: Checkpoint, texts: Sequenc
 def progress(items: Collection[Item], what: str, unit: str = "img") -> Iterator[Item]:
     """The items, with a bar on a terminal and a line now and then elsewhere; it ends if another rank has failed."""
     if _terminal():
-        yield from tqdm(items, desc=what, unit=unit, dynamic_ncols=True)
+        for item in tqdm(items, desc=what, unit=unit, dynamic_ncols=True):
+            ranks.check()
+            yield item
         return
     told = time.monotonic()
     for done, item in enumerate(items):

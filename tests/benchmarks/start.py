@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import machine
-from tests.benchmarks.runs import CIFAR, ROOT, drawn_model, surroundings
+from tests.benchmarks.runs import CIFAR, drawn_model, surroundings
+from tests.conftest import ROOT
 
 TURNS = 3
 IMAGES = {"clip_vit_b_32": 48, "clip_vit_b_16": 12, "clip_vit_l_14": 9, "clip_vit_l_14@336": 3}  # three batches of each

@@ -117,12 +117,14 @@ class Encoder:
     def image_batches(self, pixels: Iterable[Pixels], batch_size: int | None = None) -> Iterator[Features]:
         """Features of images that `pixels` has made, a batch at a time; each new size of batch is compiled."""
         source, size = iter(pixels), batch_size or self.batch_size
+        pinned = not self._on_cpu
         while batch := list(islice(source, size)):
             padded = np.zeros((size, *batch[0].shape), np.uint8)
             padded[: len(batch)] = batch
             features = self._image_tower(Tensor(padded)).asnumpy()[: len(batch)]
-            if self._on_cpu:
+            if not pinned:  # only now are there workers
                 pin_workers()
+                pinned = True
             yield _unit(features)
 
     def encode_image(self, images: Sequence[Source] | NDArray[np.uint8]) -> Features:
