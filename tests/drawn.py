@@ -5,7 +5,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.clip.architecture import Architecture
+from zeroshot.models.architecture import Architecture
 
 SMALL = Architecture(
     embed_dim=64, image_size=32, patch_size=8, vision_width=128, vision_layers=3, text_width=64, text_layers=2

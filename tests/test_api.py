@@ -22,9 +22,9 @@ from tests.data.cifar_files import FINE, write_cifar10_python
 from tests.drawn import SMALL, draw
 from zeroshot import Trainer, load_image, load_model, pipeline
 from zeroshot.classifier import Classifier
-from zeroshot.clip.encoder import Encoder
+from zeroshot.config.settings import data_set, prompt_set
 from zeroshot.errors import ZeroshotError
-from zeroshot.settings import data_set, prompt_set
+from zeroshot.models.encoder import Encoder
 
 LABELS = ["cat", "向日葵", "bird's nest", "a, b", "1e3", "fire_truck"]
 

@@ -15,8 +15,8 @@ from tests.conftest import ROOT, Command
 from tests.drawn import SMALL, draw
 from zeroshot import __version__
 from zeroshot.__main__ import check_overrides, spelled, split
-from zeroshot.clip.encoder import Encoder
 from zeroshot.errors import ZeroshotError
+from zeroshot.models.encoder import Encoder
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -239,11 +239,11 @@ def test_a_word_that_is_no_override_is_told(zeroshot: Command) -> None:
 
 def test_the_encoder_gives_what_the_command_line_scored(small: Command, tmp_path: Path, cifar: Path) -> None:
     from zeroshot.data import cifar as cifar_data
-    from zeroshot.prompts import fill
+    from zeroshot.scoring.prompts import fill_templates
 
     assert small("model=small", "hydra.run.dir=out", "prompt=plain").returncode == 0
     data = cifar_data.load(cifar, "test", "fine", "cifar100")
     encoder = Encoder(SMALL, draw(SMALL), batch_size=8)
-    scores = encoder.encode_image(data.images) @ encoder.encode_text(fill(data.classes, ["{}"], "spaces")).T
+    scores = encoder.encode_image(data.images) @ encoder.encode_text(fill_templates(data.classes, ["{}"], "spaces")).T
     best = np.asarray(scores.argmax(axis=1))
     assert [row["prediction"] for row in rows(tmp_path / "out" / "predictions.csv")] == [data.classes[i] for i in best]

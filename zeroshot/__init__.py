@@ -11,7 +11,7 @@ if TYPE_CHECKING:
         show_pipeline_support_model_list,
         show_trainer_support_model_list,
     )
-    from zeroshot.images import load_image
+    from zeroshot.data.image_source import load_image
 
 __version__ = "0.1.0"
 

@@ -22,11 +22,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from zeroshot import __version__, index, ranks, report, results, run, scheduler, sweep, table
-from zeroshot.config import Config, folder_of
+from zeroshot import __version__, ranks, report, run, scheduler, sweep, table
+from zeroshot.config.paths import source_folder
+from zeroshot.config.schema import Config
+from zeroshot.config.validate import checked, resolved
 from zeroshot.errors import ZeroshotError
 from zeroshot.line import ElsewhereError
-from zeroshot.validation import checked, resolved
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import history as index
+from zeroshot.runs import record as run_record
 
 log = logging.getLogger("zeroshot")
 
@@ -75,7 +79,7 @@ def command() -> int:
         register()
         if {"--help", "-h"} & set(flags):
             share_config_store()
-        hydra.main(config_path=str(folder_of("conf")), config_name="config", version_base="1.3")(task)()
+        hydra.main(config_path=str(source_folder("conf")), config_name="config", version_base="1.3")(task)()
     except ZeroshotError as error:
         if full_errors():
             raise
@@ -98,7 +102,7 @@ def register() -> None:
     """Tells Hydra of the schema, the experiments and the resolvers."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for path in folder_of("experiments").glob("*.yaml"):
+    for path in source_folder("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
     sweep.register_resolvers()
 
@@ -112,7 +116,7 @@ def task(composed: DictConfig) -> None:
     """One run of Hydra's: a failure is one line and a record; in a sweep the other jobs go on."""
     about = HydraConfig.get()
     folder = Path(about.runtime.output_dir) if about.output_subdir is not None else None
-    done = about.mode == RunMode.MULTIRUN and folder is not None and results.done(folder, sweep.digest(composed))
+    done = about.mode == RunMode.MULTIRUN and folder is not None and run_record.done(folder, sweep.digest(composed))
     if ranks.first(done):
         log.info("done already: %s", folder)
         return
@@ -123,22 +127,22 @@ def task(composed: DictConfig) -> None:
 def do(composed: DictConfig, folder: Path | None) -> None:
     """What `task` does of a run that is not done yet, stoppable or not."""
     about = HydraConfig.get()
-    record: results.Record = {}
+    record: run_record.Record = {}
     try:
         with ranks.job(explain):
             ranks.if_lost(lambda line: leave_record(folder, record, line))
-            if folder is not None and not results.lock(folder):
+            if folder is not None and not run_folder.lock(folder):
                 raise ZeroshotError(f"{folder} holds another run: choose hydra.run.dir=FOLDER")
             plain: Any = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
             overrides: Any = OmegaConf.to_container(about.overrides.task, resolve=False)
-            record = results.start_record(plain, overrides)
+            record = run_record.start_record(plain, overrides)
             config = resolved(composed)
-            record = results.start_record(config, overrides)
+            record = run_record.start_record(config, overrides)
             run.run(checked(config), folder, record)
     except (Exception, KeyboardInterrupt) as error:
         line = explain(error)
         if folder is not None and record:
-            results.write_record(folder, record | {"error": line})
+            run_record.write_record(folder, record | {"error": line})
             report.draw_run(folder)
         if isinstance(error, KeyboardInterrupt) or full_errors():
             raise
@@ -152,15 +156,15 @@ def do(composed: DictConfig, folder: Path | None) -> None:
     finally:
         if folder is not None and record:
             index.add(folder)
-            results.unlock(folder)
+            run_folder.unlock(folder)
 
 
-def leave_record(folder: Path | None, record: results.Record, line: str) -> None:
+def leave_record(folder: Path | None, record: run_record.Record, line: str) -> None:
     """Leaves the record of a run that fails in the middle, where none is left yet."""
-    if folder is not None and record and results.read_record(folder) is None:
-        results.write_record(folder, record | {"error": line})
+    if folder is not None and record and run_record.read_record(folder) is None:
+        run_record.write_record(folder, record | {"error": line})
         index.add(folder)
-        results.unlock(folder)
+        run_folder.unlock(folder)
 
 
 @contextmanager

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from zeroshot import predict, results, run
-from zeroshot.choices import names
+from zeroshot import run
 from zeroshot.classifier import Classifier, Images, Scores, as_list, loaded
-from zeroshot.config import Config
+from zeroshot.config.choices import names
+from zeroshot.config.schema import Config
+from zeroshot.config.settings import DataChoice, ModelChoice, PromptChoice, data_set, settings
+from zeroshot.config.validate import checked
+from zeroshot.data.image_source import Source, load_image  # noqa: F401 - it is one of the names that we offer
 from zeroshot.errors import ZeroshotError
-from zeroshot.images import Source, load_image  # noqa: F401 - it is one of the names that we offer
-from zeroshot.parts import load_data
-from zeroshot.settings import DataChoice, ModelChoice, PromptChoice, data_set, settings
-from zeroshot.validation import checked
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import record as run_record
+from zeroshot.stages import predict
+from zeroshot.stages.parts import load_data
 
 if TYPE_CHECKING:
-    from zeroshot.clip.encoder import Encoder
+    from zeroshot.models.encoder import Encoder
 
 TASK = "zero_shot_image_classification"
 LOG = "zeroshot.log"
@@ -164,7 +167,7 @@ class Trainer:
         self._classifier: Classifier | None = None
         self._classes: list[str] | None = None
 
-    def evaluate(self, eval_dataset: DataChoice | None = None) -> results.Record:
+    def evaluate(self, eval_dataset: DataChoice | None = None) -> run_record.Record:
         """Scores the data set, logs `Top1 Accuracy=…` and gives the record, which a run folder keeps.
 
         The folder is `outputs/<date>/<time>_<model>/`, as the command line's, below the current one.
@@ -183,7 +186,7 @@ class Trainer:
     def predict(
         self, input_data: Images, candidate_labels: Sequence[str] | None = None, top_k: int | None = None
     ) -> list[Scores]:
-        """What `pipeline` gives for these images; it is written to `./results.txt` too.
+        """What `pipeline` gives for these images; it is written to `./run_record.txt` too.
 
         Without `candidate_labels` the class names of the data set are taken.
 
@@ -202,7 +205,7 @@ class Trainer:
             predict.paragraph({"image": _name(image, place), "scores": scores})
             for place, (image, scores) in enumerate(zip(listed, made, strict=True), start=1)
         )
-        with results.whole(Path(predict.TEXT), errors="backslashreplace") as file:
+        with run_folder.whole(Path(predict.TEXT), errors="backslashreplace") as file:
             file.writelines(f"{paragraph}\n" for paragraph in paragraphs)
         log.info("output result is saved at ./%s", predict.TEXT)
         return made
@@ -238,22 +241,22 @@ def _check_task(task: str) -> None:
         raise ZeroshotError(f"task={task} is not known here: give {TASK}")
 
 
-def _evaluated(config: Config) -> results.Record:
+def _evaluated(config: Config) -> run_record.Record:
     """The record of one run in a folder of its own, where it also stays if it fails."""
     plain: Any = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    record = results.start_record(plain, [])
+    record = run_record.start_record(plain, [])
     stamp = time.strftime("%Y-%m-%d/%H-%M-%S")
-    folder = results.claim(Path("outputs", f"{stamp}_{config.model.name}"))
+    folder = run_folder.claim(Path("outputs", f"{stamp}_{config.model.name}"))
     try:
         with _logged(folder):
             run.run(config, folder, record)
     except (Exception, KeyboardInterrupt) as error:
         line = str(error) if isinstance(error, ZeroshotError) else " ".join(f"{type(error).__name__}: {error}".split())
-        results.write_record(folder, record | {"error": line})
+        run_record.write_record(folder, record | {"error": line})
         raise
     finally:
-        results.unlock(folder)
-    return results.read_record(folder) or record
+        run_folder.unlock(folder)
+    return run_record.read_record(folder) or record
 
 
 @contextmanager

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot import predict
-from zeroshot.classify import rank
-from zeroshot.clip.weights import Checkpoint
-from zeroshot.config import Config, Prompt
+from zeroshot.config.schema import Config, Prompt
+from zeroshot.config.settings import PromptChoice, Settings, prompt_set
+from zeroshot.config.validate import checked
+from zeroshot.data.image_source import Source
 from zeroshot.errors import ZeroshotError
-from zeroshot.images import Source
-from zeroshot.parts import build, embed, load_weights, progress, warn_of_untrained_words
-from zeroshot.prompts import fill
-from zeroshot.settings import PromptChoice, Settings, prompt_set
-from zeroshot.validation import checked
+from zeroshot.models.checkpoints.checkpoint import Checkpoint
+from zeroshot.scoring.prompts import fill_templates
+from zeroshot.scoring.ranking import rank
+from zeroshot.stages import predict
+from zeroshot.stages.parts import build, embed, load_weights, progress, warn_of_untrained_words
 
 if TYPE_CHECKING:
-    from zeroshot.clip.encoder import Encoder
+    from zeroshot.models.encoder import Encoder
 
 KEPT = 8  # label sets whose text features are kept
 LONG = 64  # images from which on a call shows how far it is
@@ -97,7 +97,7 @@ class Classifier:
         """One unit vector a label [labels, embed_dim], computed once for the same labels and templates."""
         key = (tuple(labels), tuple(prompt.templates), prompt.class_names)
         if key not in self._embeddings:
-            texts = fill(labels, prompt.templates, prompt.class_names.value)
+            texts = fill_templates(labels, prompt.templates, prompt.class_names.value)
             if predict.few_latin_letters(labels):
                 log.warning(predict.FEW_LATIN)
             warn_of_untrained_words(self._config.model, self._known, texts)

@@ -10,15 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from zeroshot import check, comparison, index, predict, ranks, report, results
-from zeroshot.classify import Ranking, class_embeddings, rank
-from zeroshot.clip import weights
-from zeroshot.config import PACKAGE, Cifar, Config, path_of, templates_of
+from zeroshot import ranks, report
+from zeroshot.config.named import prompt_templates
+from zeroshot.config.paths import PACKAGE, expand_path
+from zeroshot.config.schema import Cifar, Config
 from zeroshot.data.image_set import ImageSet
 from zeroshot.errors import ZeroshotError
-from zeroshot.features import ImageFeatures
-from zeroshot.metrics import TOP, Metrics, measure
-from zeroshot.parts import (
+from zeroshot.features.extract import ImageFeatures
+from zeroshot.models.checkpoints import checkpoint as weights
+from zeroshot.runs import compare as comparison
+from zeroshot.runs import evaluation_files
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import history as index
+from zeroshot.runs import record as run_record
+from zeroshot.runs.record import Record
+from zeroshot.scoring.class_embeddings import mean_of_templates
+from zeroshot.scoring.metrics import TOP, Metrics, measure
+from zeroshot.scoring.prompts import fill_templates
+from zeroshot.scoring.ranking import Ranking, rank
+from zeroshot.stages import check, predict
+from zeroshot.stages.parts import (
     Ready,
     cifar_root,
     class_groups,
@@ -31,8 +42,6 @@ from zeroshot.parts import (
     warn_of_untrained_words,
     weights_path,
 )
-from zeroshot.prompts import fill
-from zeroshot.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +66,14 @@ def _evaluate(config: Config, folder: Path | None, record: Record) -> None:
     started = time.perf_counter()
     data = load_data(config.dataset)
     prompt = described_prompt(config)
-    texts = fill(data.classes, prompt["templates"], prompt["class_names"])
+    texts = fill_templates(data.classes, prompt["templates"], prompt["class_names"])
     images = data.limited(config.dataset.limit)
     made = ready(config.model, config.device)
     warn_of_untrained_words(config.model, made.checkpoint, texts)
     ranks.agree(_about(made, texts) | {"data set": data.fingerprint, "number of images": len(images)})
 
     text_started = time.perf_counter()
-    embeddings = class_embeddings(made.encoder.encode_text(texts, ranks.part, ranks.gathered), len(data.classes))
+    embeddings = mean_of_templates(made.encoder.encode_text(texts, ranks.part, ranks.gathered), len(data.classes))
     image_started = time.perf_counter()
     features = _image_features(config, made)
     shown = partial(progress, what=f"{config.model.name} on {config.dataset.name}")
@@ -87,17 +96,19 @@ def _evaluate(config: Config, folder: Path | None, record: Record) -> None:
         "classes": len(data.classes),
     }
     whole_test = data.split == "test" and len(images) == len(data)
-    references = results.references(made.model, dataset, prompt, metrics.top1, templates_of) if whole_test else []
+    references = (
+        run_record.references(made.model, dataset, prompt, metrics.top1, prompt_templates) if whole_test else []
+    )
     timing = _timing((started, text_started, image_started, ended), encoded, stored, texts)
-    results.write_evaluation(folder, images, ranking)
+    evaluation_files.write_evaluation(folder, images, ranking)
     record |= {"model": made.model, "dataset": dataset, "prompt": prompt, "device": made.device}
     record["metrics"] = vars(metrics)
     if groups:
         record["groups"] = groups
-    results.write_record(folder, record | {"references": references, "timing": timing})
+    run_record.write_record(folder, record | {"references": references, "timing": timing})
     for line in summary(len(images), metrics, groups, references):
         log.info(line)
-    log.info("record: %s", folder / results.RECORD)
+    log.info("record: %s", folder / run_folder.RECORD)
     if page := report.draw_run(folder, images.images):
         log.info("page: %s", page)
     if str(config.model.weights.url).startswith(PACKAGE) and config.model.weights.path is None:
@@ -108,9 +119,11 @@ def _predict(config: Config, folder: Path | None, record: Record) -> None:
     """Ranks the labels for each image; one that can't be read is told in its line, and how many at the end."""
     started = time.perf_counter()
     stage, prompt = config.stage, described_prompt(config)
-    labels = predict.candidate_labels(stage.labels, None if stage.labels_file is None else path_of(stage.labels_file))
+    labels = predict.candidate_labels(
+        stage.labels, None if stage.labels_file is None else expand_path(stage.labels_file)
+    )
     found = predict.find(stage.images) if ranks.rank() == 0 else []
-    texts = fill(labels, prompt["templates"], prompt["class_names"])
+    texts = fill_templates(labels, prompt["templates"], prompt["class_names"])
     if predict.few_latin_letters(labels):
         log.warning(predict.FEW_LATIN)
     made = ready(config.model, config.device)
@@ -142,7 +155,7 @@ def _predict(config: Config, folder: Path | None, record: Record) -> None:
     log.info("all of it: %s", folder / predict.TEXT)
     if summary.errors:
         raise ZeroshotError(f"{summary.errors} of {summary.size} images could not be read; each one's line says why")
-    results.write_record(folder, record)
+    run_record.write_record(folder, record)
     if page := report.draw_run(folder):
         log.info("page: %s", page)
 
@@ -158,7 +171,7 @@ def _download(config: Config) -> None:
 
 def _convert(config: Config) -> None:
     """Writes the model's weights as safetensors, and tells the line that would identify them."""
-    output = path_of(config.stage.output)
+    output = expand_path(config.stage.output)
     if output.exists():
         raise ZeroshotError(f"{output} is there already: choose another stage.output, or remove it")
     checkpoint, model = load_weights(config.model)
@@ -173,7 +186,7 @@ def _convert(config: Config) -> None:
     log.info("written: %s", output)
     log.info("identity: %s", model["weights"]["identity"] or "not known as OpenAI's")
     log.info(
-        'its line in zeroshot/clip/identities.json: "%s": "%s"',
+        'its line in zeroshot/models/identities.json: "%s": "%s"',
         config.model.name,
         weights.tensor_digest(checkpoint.tensors),
     )
@@ -185,9 +198,9 @@ def _check(config: Config) -> None:
 
 def _report(config: Config) -> None:
     """Tells of the runs that an index gathers and draws their page, or sets two of them side by side."""
-    stage, root = config.stage, path_of(config.stage.root)
+    stage, root = config.stage, expand_path(config.stage.root)
     if stage.compare is not None:
-        first, second = (root / each if (root / each).is_dir() else path_of(each) for each in stage.compare)
+        first, second = (root / each if (root / each).is_dir() else expand_path(each) for each in stage.compare)
         log.info(comparison.told(first, second).rstrip("\n"))
         return
     lines = index.read(root)
@@ -244,7 +257,7 @@ def _about(made: Ready, texts: Sequence[str]) -> dict[str, Any]:
         "model": {name: value for name, value in made.model.items() if name != "weights"},
         "texts": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
         "device": made.device,
-        "versions": results.versions(),
+        "versions": run_record.versions(),
     }
 
 

@@ -16,10 +16,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from zeroshot import report, results, table
-from zeroshot.config import register_home
+from zeroshot import report
+from zeroshot.config.paths import register_home
+from zeroshot.config.validate import resolved
 from zeroshot.errors import ZeroshotError
-from zeroshot.validation import resolved
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import record as run_record
+from zeroshot.runs import table
 
 current: Path | None = None  # the folder of the sweep that this process runs
 passing: Path | None = None  # the folder that Hydra wants for a sweep whose stage leaves none
@@ -40,7 +43,7 @@ class Folders(Callback):
         if config.hydra.output_subdir is None:  # a stage that leaves no run folder
             return
         with _told("hydra.run.dir"):
-            folder = results.claim(Path(config.hydra.run.dir))
+            folder = run_folder.claim(Path(config.hydra.run.dir))
         with read_write(config), open_dict(config):
             config.hydra.run.dir = str(folder)
 
@@ -94,21 +97,21 @@ def job_folder(name: str, *, _root_: DictConfig) -> str:
     config_digest = digest(_root_)
     with alone(sweep):
         folders = [folder for folder in sorted(sweep.iterdir()) if folder.is_dir()]
-        for usable in (results.done, results.take_over):
+        for usable in (run_record.done, run_folder.take_over):
             for folder in folders:
                 if usable(folder, config_digest):
                     return folder.name
-        return results.claim(sweep / name, config_digest).name
+        return run_folder.claim(sweep / name, config_digest).name
 
 
 def digest(composed: DictConfig) -> str:
     """The digest of a composed config as its record will have it, with or without Hydra's own part."""
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        return results.digest(resolved(config))
+        return run_record.digest(resolved(config))
     except ZeroshotError:  # the job will tell it
         plain: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-        return results.digest(plain)
+        return run_record.digest(plain)
 
 
 def gather(sweep: Path) -> None:

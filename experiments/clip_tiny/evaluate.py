@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from zeroshot.classify import Ranking, class_embeddings, rank
-from zeroshot.clip.architecture import Architecture
-from zeroshot.clip.encoder import Encoder
-from zeroshot.clip.weights import load
 from zeroshot.data import shapes
-from zeroshot.prompts import fill
+from zeroshot.models.architecture import Architecture
+from zeroshot.models.checkpoints.checkpoint import load
+from zeroshot.models.encoder import Encoder
+from zeroshot.scoring.class_embeddings import mean_of_templates
+from zeroshot.scoring.prompts import fill_templates
+from zeroshot.scoring.ranking import Ranking, rank
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +27,7 @@ log = logging.getLogger("clip_tiny")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, default=ROOT / "zeroshot/clip/clip_tiny.safetensors")
+    parser.add_argument("--weights", type=Path, default=ROOT / "zeroshot/models/clip_tiny.safetensors")
     parser.add_argument("--model", type=Path, default=ROOT / "conf/model/clip_tiny.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--prompts", nargs="+", default=["openai_cifar", "mindformers", "plain", "photo"])
@@ -44,8 +45,8 @@ def main() -> None:
         features = encoder.encode_image(np.stack([np.asarray(image) for image in images.images]))
         for name in given.prompts:
             prompt = DictConfig(OmegaConf.load(ROOT / f"conf/prompt/{name}.yaml"))
-            texts = encoder.encode_text(fill(shapes.FINE, list(prompt.templates), prompt.class_names))
-            embeddings = class_embeddings(texts, len(shapes.FINE))
+            texts = encoder.encode_text(fill_templates(shapes.FINE, list(prompt.templates), prompt.class_names))
+            embeddings = mean_of_templates(texts, len(shapes.FINE))
             ranking = Ranking.joined(rank([features], embeddings, encoder.logit_scale, 1))
             right, apart = ranking.ids[:, 0] == images.labels, unseen[images.labels]
             parts = [right, right[~apart], right[apart]]

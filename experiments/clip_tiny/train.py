@@ -21,14 +21,14 @@ from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from zeroshot.clip.architecture import VOCABULARY, Architecture, Tensors
-from zeroshot.clip.forms import Form, Heads, RowNorm, whole_mlp
-from zeroshot.clip.image import MEAN, STD
-from zeroshot.clip.model import MASKED, ImageTower, TextTower
-from zeroshot.clip.tokenizer import EOT, Tokenizer
-from zeroshot.clip.weights import save
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
-from zeroshot.prompts import fill
+from zeroshot.models.architecture import VOCABULARY, Architecture, Tensors
+from zeroshot.models.checkpoints.checkpoint import save
+from zeroshot.models.forms import Form, Heads, RowNorm, whole_mlp
+from zeroshot.models.preprocess import MEAN, STD
+from zeroshot.models.tokenizer import EOT, Tokenizer
+from zeroshot.models.towers import MASKED, ImageTower, TextTower
+from zeroshot.scoring.prompts import fill_templates
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -131,7 +131,7 @@ class Captions:
         self.forms += [form for form in recipe.captions if form not in self.forms]
         self.colours = [[form.replace("{}", colour) for form in recipe.colour_names] for colour in COLOURS]
         names = [*(FINE[label] for label in SEEN), *(name for some in self.colours for name in some), *SHAPES]
-        tokens = Tokenizer()(fill(names, self.forms, "raw"))
+        tokens = Tokenizer()(fill_templates(names, self.forms, "raw"))
         self.length = int(tokens.argmax(axis=1).max()) + 1
         self.ids = np.unique(tokens)  # 0 pads
         rows = np.searchsorted(self.ids, tokens[:, : self.length]).astype(np.int32)
@@ -307,7 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=HERE / "train.yaml")
     parser.add_argument("--model", type=Path, default=ROOT / "conf/model/clip_tiny.yaml")
-    parser.add_argument("--output", type=Path, default=ROOT / "zeroshot/clip/clip_tiny.safetensors")
+    parser.add_argument("--output", type=Path, default=ROOT / "zeroshot/models/clip_tiny.safetensors")
     parser.add_argument("overrides", nargs="*", help="key=value")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.drawn import draw
-from zeroshot.clip.architecture import Architecture
-from zeroshot.config import architecture, known_models, templates_of
+from zeroshot.config.named import architecture, known_models, prompt_templates
 from zeroshot.data import shapes
-from zeroshot.prompts import fill
+from zeroshot.models.architecture import Architecture
+from zeroshot.scoring.prompts import fill_templates
 
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
 
@@ -28,7 +28,7 @@ Run = Callable[[Pixels], NDArray[np.float32]]
 
 def ours(size: Architecture) -> Run:
     """This package as it is used, but for the reading of images."""
-    from zeroshot.clip.encoder import Encoder
+    from zeroshot.models.encoder import Encoder
 
     encoder = Encoder(size, draw(size))
     return lambda pixels: next(encoder.image_batches(pixels, len(pixels)))
@@ -91,7 +91,7 @@ def matmul(size: Architecture) -> Run:
 
 def our_texts(size: Architecture) -> Run:
     """CIFAR-100's 1,800 prompts by this package: equal ones, and equal beginnings, once."""
-    from zeroshot.clip.encoder import Encoder
+    from zeroshot.models.encoder import Encoder
 
     encoder = Encoder(size, draw(size))
     return lambda _: encoder.encode_text(prompts())
@@ -102,7 +102,7 @@ def transformers_texts(size: Architecture) -> Run:
     import torch
 
     from tests.reference import transformers_clip
-    from zeroshot.clip.tokenizer import Tokenizer
+    from zeroshot.models.tokenizer import Tokenizer
 
     torch.set_num_threads(THREADS)
     built, tokens = transformers_clip.model(size, draw(size)), Tokenizer()(prompts())
@@ -116,7 +116,7 @@ def transformers_texts(size: Architecture) -> Run:
 
 def prompts() -> list[str]:
     """100 names of two words in the 18 templates, as long as CIFAR-100's prompts are."""
-    return fill(shapes.FINE, templates_of("openai_cifar"), "spaces")
+    return fill_templates(shapes.FINE, prompt_templates("openai_cifar"), "spaces")
 
 
 PEERS = {"ours": ours, "transformers": transformers, "onnxruntime": onnxruntime, "matmul": matmul}

@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.drawn import draw
-from zeroshot.config import architecture, known_models
+from zeroshot.config.named import architecture, known_models
 
 LABELS = [
     "apple",

@@ -23,9 +23,9 @@ from PIL import Image
 from tests.benchmarks import machine
 from tests.benchmarks.runs import CIFAR
 from tests.drawn import draw
-from zeroshot.clip.encoder import Encoder, Pixels
-from zeroshot.config import architecture, known_models
+from zeroshot.config.named import architecture, known_models
 from zeroshot.data import cifar
+from zeroshot.models.encoder import Encoder, Pixels
 
 BATCHES = 8
 TURNS = 5

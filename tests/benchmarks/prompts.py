@@ -23,10 +23,10 @@ import numpy as np
 
 from tests.benchmarks.peers import THREADS
 from tests.drawn import draw
-from zeroshot.clip.weights import save
-from zeroshot.config import architecture, known_models, templates_of
+from zeroshot.config.named import architecture, known_models, prompt_templates
 from zeroshot.data import cifar
-from zeroshot.prompts import fill
+from zeroshot.models.checkpoints.checkpoint import save
+from zeroshot.scoring.prompts import fill_templates
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ("a photo of a {}.", "a picture of a {}.", "a blurry photo of a {}.", "a {}.", "an image of one {}.", "{}")
@@ -69,14 +69,14 @@ def transformers(arguments: argparse.Namespace, prompts: Sequence[Sequence[str]]
     from transformers import CLIPImageProcessor
 
     from tests.reference import transformers_clip
-    from zeroshot.clip.tokenizer import Tokenizer
+    from zeroshot.models.tokenizer import Tokenizer
 
     torch.set_num_threads(THREADS)
     built = transformers_clip.model(size, tensors)
     processor = CLIPImageProcessor(size={"shortest_edge": size.image_size}, crop_size=size.image_size)
     data = cifar.load(arguments.data, "test", "fine").limited(arguments.images)
     for templates in prompts:
-        tokens = Tokenizer()(fill(data.classes, templates, "spaces"))
+        tokens = Tokenizer()(fill_templates(data.classes, templates, "spaces"))
         text, image = [], []
         for start in range(0, len(tokens), BATCH["texts"]):
             part = tokens[start : start + BATCH["texts"]]
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--transformers", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.transformers:
-        sets = [templates_of(name) for name in OWN] if arguments.own else [[template] for template in TEMPLATES]
+        sets = [prompt_templates(name) for name in OWN] if arguments.own else [[template] for template in TEMPLATES]
         print(transformers(arguments, sets[: arguments.transformers]))  # noqa: T201
         return
     result: dict[str, Any] = {"model": arguments.model, "images": arguments.images, "own_prompts": arguments.own}

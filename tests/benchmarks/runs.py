@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
 from tests.drawn import draw
-from zeroshot.clip.weights import save
-from zeroshot.config import architecture, known_models
+from zeroshot.config.named import architecture, known_models
+from zeroshot.models.checkpoints.checkpoint import save
 
 CIFAR = ROOT.parent / "shared" / "data" / "cifar-100-python"
 SIZES = ("clip_vit_b_32", "clip_vit_b_16", "clip_vit_l_14", "clip_vit_l_14@336")

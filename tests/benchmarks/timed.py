@@ -18,8 +18,9 @@ spans: dict[str, list[tuple[float, float]]] = {}
 def main(file: str, started: str, *arguments: str) -> int:
     """Runs the command with its stages timed."""
     began = time.time()
-    from zeroshot import __main__, parts, run
-    from zeroshot.clip import weights
+    from zeroshot import __main__, run
+    from zeroshot.models.checkpoints import checkpoint as weights
+    from zeroshot.stages import parts
 
     spans["imports"] = [(float(started), time.time())]
     spans["python"] = [(float(started), began)]

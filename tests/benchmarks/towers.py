@@ -20,8 +20,8 @@ from typing import Any
 
 from tests.benchmarks.machine import described
 from tests.benchmarks.peers import PEERS, TEXT_PEERS, THREADS
-from zeroshot.clip.architecture import Architecture
-from zeroshot.config import architecture, known_models
+from zeroshot.config.named import architecture, known_models
+from zeroshot.models.architecture import Architecture
 
 BATCHES = {"clip_vit_b_32": (16, 32, 64), "clip_vit_b_16": (4, 8, 16), "clip_vit_l_14": (3, 4, 8)}
 SECONDS = 3.0  # of a peer's turn, about

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.drawn import draw
-from zeroshot.clip.architecture import Architecture
-from zeroshot.clip.weights import load, save
+from zeroshot.models.architecture import Architecture
+from zeroshot.models.checkpoints.checkpoint import load, save
 
 SIZES = {
     "b_32": Architecture(512, 224, 32, 768, 12, 512, 12),
@@ -32,7 +32,7 @@ def peak() -> int:
 def measure(path: Path, size: Architecture, *, ready: bool) -> str:
     """Load once, here; what it took."""
     if ready:
-        from zeroshot.clip.encoder import Encoder
+        from zeroshot.models.encoder import Encoder
     before, start = peak(), time.perf_counter()
     tensors = load(path, size).tensors
     if ready:

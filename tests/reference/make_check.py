@@ -6,12 +6,13 @@ python -m tests.reference.make_check
 import numpy as np
 
 from tests.reference import transformers_clip
-from zeroshot.check import FEATURES, MODEL
-from zeroshot.clip import weights
-from zeroshot.clip.tokenizer import Tokenizer
-from zeroshot.config import architecture, folder_of, known_models, path_of
+from zeroshot.config.named import architecture, known_models
+from zeroshot.config.paths import expand_path, source_folder
 from zeroshot.data import shapes
-from zeroshot.prompts import fill
+from zeroshot.models.checkpoints import checkpoint as weights
+from zeroshot.models.tokenizer import Tokenizer
+from zeroshot.scoring.prompts import fill_templates
+from zeroshot.stages.check import FEATURES, MODEL
 
 IMAGES = 64
 TEMPLATES = ["a photo of a {}."]
@@ -20,12 +21,12 @@ TEMPLATES = ["a photo of a {}."]
 def main() -> None:
     """Writes the file."""
     model = known_models()[MODEL]
-    checkpoint = weights.load(path_of(str(model.weights.url)), architecture(model))
+    checkpoint = weights.load(expand_path(str(model.weights.url)), architecture(model))
     built = transformers_clip.model(architecture(model), checkpoint.tensors)
     pixels = np.stack([np.asarray(image) for image in shapes.load(size=IMAGES).images])
-    texts = fill(shapes.FINE, TEMPLATES, "spaces")
+    texts = fill_templates(shapes.FINE, TEMPLATES, "spaces")
     image, text = transformers_clip.features(built, pixels, Tokenizer()(texts))
-    path = folder_of("conf").parent / "zeroshot" / FEATURES
+    path = source_folder("conf").parent / "zeroshot" / FEATURES
     np.savez_compressed(path, texts=np.array(texts), image=image, text=text)
 
 

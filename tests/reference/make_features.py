@@ -1,4 +1,4 @@
-"""Makes `tests/clip/fixtures/features.npz`: what transformers computes for a small CLIP whose weights are drawn.
+"""Makes `tests/models/fixtures/features.npz`: what transformers computes for a small CLIP whose weights are drawn.
 
     python -m tests.reference.make_features
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.drawn import SMALL, draw
 from tests.reference import transformers_clip
-from zeroshot.clip.tokenizer import Tokenizer
+from zeroshot.models.tokenizer import Tokenizer
 
 FIXTURE = Path(__file__).parents[1] / "clip" / "fixtures" / "features.npz"
 TEXTS = ["", "a", "a photo of a dog.", "a photo of the big pickup truck.", "向日葵", "word " * 75]

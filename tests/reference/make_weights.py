@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tests.drawn import draw
 from tests.reference.openai_clip import build, save_archive
-from zeroshot.clip.architecture import Architecture
+from zeroshot.models.architecture import Architecture
 
 FIXTURES = Path(__file__).parents[1] / "clip" / "fixtures"
 MINIATURE = Architecture(
@@ -38,7 +38,7 @@ def coarse() -> dict[str, Tensor]:
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
-    """The digest of `zeroshot.clip.weights.tensor_digest`, computed by torch."""
+    """The digest of `zeroshot.models.checkpoints.checkpoint.tensor_digest`, computed by torch."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(name.encode() + b"\0" + ",".join(map(str, tensor.shape)).encode() + b"\0")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zeroshot.clip.architecture import CONTEXT_LENGTH, HEAD_WIDTH, VOCABULARY, Architecture
+from zeroshot.models.architecture import CONTEXT_LENGTH, HEAD_WIDTH, VOCABULARY, Architecture
 
 
 class QuickGELU(nn.Module):

@@ -14,7 +14,7 @@ pytest.importorskip("transformers", reason="the live comparison needs transforme
 from tests.drawn import draw
 from tests.reference import transformers_pipeline
 from zeroshot import pipeline
-from zeroshot.config import architecture, known_models
+from zeroshot.config.named import architecture, known_models
 
 SCORES = 1e-4
 CASES = (("a picture of {}", "bilinear"), ("This is a photo of {}.", "bicubic"))

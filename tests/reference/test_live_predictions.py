@@ -18,11 +18,11 @@ pytest.importorskip("transformers", reason="the live comparison needs transforme
 
 from tests.drawn import draw  # noqa: E402
 from tests.reference import transformers_clip  # noqa: E402
-from zeroshot.clip.encoder import Encoder  # noqa: E402
-from zeroshot.clip.tokenizer import Tokenizer  # noqa: E402
-from zeroshot.config import architecture, known_models, templates_of  # noqa: E402
+from zeroshot.config.named import architecture, known_models, prompt_templates  # noqa: E402
 from zeroshot.data import cifar  # noqa: E402
-from zeroshot.prompts import fill  # noqa: E402
+from zeroshot.models.encoder import Encoder  # noqa: E402
+from zeroshot.models.tokenizer import Tokenizer  # noqa: E402
+from zeroshot.scoring.prompts import fill_templates  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "cifar-100-python"
@@ -67,7 +67,7 @@ def test_predictions_and_features_are_those_of_transformers(name: str, limit: in
 
     data = cifar.load(DATA, "test", "fine").limited(limit)
     processor = CLIPImageProcessor(size={"shortest_edge": size.image_size}, crop_size=size.image_size)
-    texts = fill(data.classes, templates_of(prompt), "spaces")
+    texts = fill_templates(data.classes, prompt_templates(prompt), "spaces")
     tokens = Tokenizer()(texts)
     image, text = [], []
     with torch.no_grad():

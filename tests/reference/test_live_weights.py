@@ -16,11 +16,11 @@ pytest.importorskip("torch", reason="the live comparison needs torch")
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.clip.checkpoint_files import halves, mindformers_names, write_mindspore
 from tests.drawn import SMALL, draw
+from tests.models.checkpoints.checkpoint_files import halves, mindformers_names, write_mindspore
 from tests.reference.openai_clip import CLIP, build, save_archive
-from zeroshot.clip.architecture import CONTEXT_LENGTH, VOCABULARY, Architecture
-from zeroshot.clip.weights import load, save, tensor_digest
+from zeroshot.models.architecture import CONTEXT_LENGTH, VOCABULARY, Architecture
+from zeroshot.models.checkpoints.checkpoint import load, save, tensor_digest
 
 B_32 = Architecture(
     embed_dim=512, image_size=224, patch_size=32, vision_width=768, vision_layers=12, text_width=512, text_layers=12

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPConfig, CLIPModel
 
-from zeroshot.clip.architecture import CONTEXT_LENGTH, HEAD_WIDTH, VOCABULARY, Architecture
+from zeroshot.models.architecture import CONTEXT_LENGTH, HEAD_WIDTH, VOCABULARY, Architecture
 
 TOWERS = {"vision_model": "visual.transformer", "text_model": "transformer"}
 PARTS = {

@@ -15,8 +15,8 @@ from transformers import CLIPImageProcessor, CLIPTokenizer, ZeroShotImageClassif
 from transformers.image_utils import PILImageResampling
 
 from tests.reference import transformers_clip
-from zeroshot.clip.architecture import CONTEXT_LENGTH, Architecture
-from zeroshot.clip.tokenizer import END_OF_WORD, MERGE_TABLE, MERGES, _is_printable, _symbol
+from zeroshot.models.architecture import CONTEXT_LENGTH, Architecture
+from zeroshot.models.tokenizer import END_OF_WORD, MERGE_TABLE, MERGES, _is_printable, _symbol
 
 
 def tokenizer() -> CLIPTokenizer:

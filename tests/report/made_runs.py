@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot import predict, results, table
-from zeroshot.classify import Ranking
 from zeroshot.data.image_set import ImageSet, Picture
-from zeroshot.metrics import TOP, measure
-from zeroshot.results import Record
+from zeroshot.runs import evaluation_files, table
+from zeroshot.runs import record as run_record
+from zeroshot.runs.record import Record
+from zeroshot.scoring.metrics import TOP, measure
+from zeroshot.scoring.ranking import Ranking
+from zeroshot.stages import predict
 
 
 def record(
@@ -27,7 +29,7 @@ def record(
         "prompt": {"name": prompt},
         "stage": {"name": stage},
     }
-    return results.start_record(config, [f"model={model}", f"dataset={dataset}", f"prompt={prompt}"])
+    return run_record.start_record(config, [f"model={model}", f"dataset={dataset}", f"prompt={prompt}"])
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def evaluated(
     (folder / ".hydra").mkdir(parents=True)
     ranks = ranking(data, skill, seed)
     metrics = measure(data.labels, ranks.ids, ranks.probabilities, len(data.classes))
-    results.write_evaluation(folder, data, ranks)
+    evaluation_files.write_evaluation(folder, data, ranks)
     left = record(**named)
     left |= {
         "model": {
@@ -127,14 +129,14 @@ def evaluated(
     }
     if groups:
         left["groups"] = groups
-    results.write_record(folder, left)
+    run_record.write_record(folder, left)
     return folder
 
 
 def failed(folder: Path, error: str, **named: str) -> Path:
     """The folder of a run that came to an error."""
     (folder / ".hydra").mkdir(parents=True)
-    results.write_record(folder, record(**named) | {"error": error})
+    run_record.write_record(folder, record(**named) | {"error": error})
     return folder
 
 
@@ -159,7 +161,7 @@ def predicted(folder: Path, images: int, labels: Sequence[str], broken: int = 0,
     left = record("predict") | {"labels": len(labels), "images": images}
     if broken:
         left["error"] = f"{broken} of {images} images could not be read; each one's line says why"
-    results.write_record(folder, left)
+    run_record.write_record(folder, left)
     return folder
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeroshot.metrics import expected_calibration_error
 from zeroshot.report.intervals import calibration_error, mean_of_shares, wilson
+from zeroshot.scoring.metrics import expected_calibration_error
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zeroshot.data import array_pickle, class_names
 from zeroshot.data.image_set import ImageSet, Picture, fingerprint, refuse_empty_classes
-from zeroshot.data.source import contents, names_in, shown
+from zeroshot.data.read_file import contents, names_in, shown
 from zeroshot.errors import ZeroshotError
 
 PIXELS = 3 * 32 * 32  # a row: 1,024 red, 1,024 green, 1,024 blue

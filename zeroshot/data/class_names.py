@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from zeroshot.data.source import shown, text
+from zeroshot.data.read_file import shown, text
 from zeroshot.errors import ZeroshotError
 
 IMAGENET = Path(__file__).with_name("imagenet_classes.txt")

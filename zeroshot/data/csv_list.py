@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zeroshot.data import class_names as names_file
 from zeroshot.data.image_files import ImageFiles
 from zeroshot.data.image_set import ImageSet, empty_classes, fingerprint
-from zeroshot.data.source import shown, text
+from zeroshot.data.read_file import shown, text
 from zeroshot.errors import ZeroshotError
 
 Row = tuple[int, str, str]  # line number in the file, path, label

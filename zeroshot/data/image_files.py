@@ -11,10 +11,10 @@ from typing import overload
 import numpy as np
 from PIL import Image
 
-from zeroshot.clip.image import FORMATS, open_image
 from zeroshot.data.image_set import Picture, Selection
-from zeroshot.data.source import reason, shown
+from zeroshot.data.read_file import reason, shown
 from zeroshot.errors import ZeroshotError
+from zeroshot.models.preprocess import FORMATS, open_image
 
 PIECE = 1 << 16  # bytes read at a time: each thread keeps that much
 AHEAD = 512  # files handed to the threads at a time

@@ -11,7 +11,7 @@ import numpy as np
 from zeroshot.data import class_names as names_file
 from zeroshot.data.image_files import ImageFiles, is_image
 from zeroshot.data.image_set import ImageSet, fingerprint
-from zeroshot.data.source import names_in, reason, shown
+from zeroshot.data.read_file import names_in, reason, shown
 from zeroshot.errors import ZeroshotError
 
 LEFTOVERS = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders; hidden files are skipped too

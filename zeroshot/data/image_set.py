@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot.data.source import shown
+from zeroshot.data.read_file import shown
 from zeroshot.errors import ZeroshotError
 
 Picture = Image.Image | NDArray[np.uint8]

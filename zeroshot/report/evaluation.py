@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zeroshot.data.image_set import Picture
-from zeroshot.metrics import BINS
-from zeroshot.prompts import fill
 from zeroshot.report.intervals import Interval, calibration_error, mean_of_shares, wilson
 from zeroshot.report.pictures import Thumbnail, of_set
-from zeroshot.results import Record
+from zeroshot.runs.record import Record
+from zeroshot.scoring.metrics import BINS
+from zeroshot.scoring.prompts import fill_templates
 
 PAIRS = 12  # confusions that are shown
 EXAMPLES = 4  # images of each
@@ -224,4 +224,4 @@ def prompts(record: Record, classes: Sequence[str]) -> list[tuple[str, str]]:
     """Each template, and its text for the first class."""
     prompt = record["prompt"]
     templates = list(prompt["templates"])
-    return list(zip(templates, fill(classes[:1], templates, prompt["class_names"]), strict=True))
+    return list(zip(templates, fill_templates(classes[:1], templates, prompt["class_names"]), strict=True))

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from zeroshot import results
 from zeroshot.report.bars import Bar
 from zeroshot.report.intervals import wilson
+from zeroshot.runs import folder as run_folder
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a font that is not there is not the user's concern
 
@@ -79,7 +79,7 @@ def png(drawing: Drawing, path: Path) -> None:
     buffer = io.BytesIO()
     with _set(PAPER):
         drawing(PAPER).savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    results.write_bytes(path, buffer.getvalue())
+    run_folder.write_bytes(path, buffer.getvalue())
 
 
 def reliability(confidence: Sequence[float], accuracy: Sequence[float], images: Sequence[int]) -> Drawing:

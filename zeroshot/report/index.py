@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zeroshot import results
 from zeroshot.report.intervals import Interval, wilson
 from zeroshot.report.page import render
-from zeroshot.results import Record
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import record as run_record
+from zeroshot.runs.record import Record
 
 PAGE = "report.html"
 SWEEP = "table.csv"  # what makes a folder a sweep's
@@ -60,8 +61,8 @@ def draw(page: Path, draw_run: Callable[[Path], object], draw_sweep: Callable[[P
             sweep_folders.append(folder)
             if not (folder / PAGE).is_file():
                 draw_sweep(folder)
-        if (folder / ".hydra").is_dir() or (folder / results.RECORD).is_file():
-            record = results.read_record(folder)
+        if (folder / ".hydra").is_dir() or (folder / run_folder.RECORD).is_file():
+            record = run_record.read_record(folder)
             if record is not None and not (folder / PAGE).is_file():
                 draw_run(folder)
             runs.append(_run(root, folder, record))
@@ -73,16 +74,18 @@ def draw(page: Path, draw_run: Callable[[Path], object], draw_sweep: Callable[[P
         "dataset": sorted({run.dataset for run in runs if run.dataset}),
         "prompt": sorted({run.prompt for run in runs if run.prompt}),
     }
-    results.write(page, render("index.html", {"runs": runs, "sweeps": sweeps, "choices": choices, "root": root.name}))
+    run_folder.write(
+        page, render("index.html", {"runs": runs, "sweeps": sweeps, "choices": choices, "root": root.name})
+    )
 
 
 def _folders(root: Path) -> Iterator[Path]:
     """Every folder under the root that may hold a run or a sweep; nothing inside a run's folder."""
     for place, inside, held in os.walk(root):
         path = Path(place)
-        if ".hydra" in inside or results.RECORD in held or SWEEP in held:
+        if ".hydra" in inside or run_folder.RECORD in held or SWEEP in held:
             yield path
-        if ".hydra" in inside or results.RECORD in held:
+        if ".hydra" in inside or run_folder.RECORD in held:
             inside.clear()
         inside.sort()
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.metrics import BINS
+from zeroshot.scoring.metrics import BINS
 
 Z = 1.959964  # the normal distribution's 97.5 % point
 RESAMPLES = 500

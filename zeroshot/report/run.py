@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from zeroshot import results
 from zeroshot.data.image_set import Picture
 from zeroshot.report import evaluation, prediction
 from zeroshot.report.page import render
-from zeroshot.results import Record
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import record as run_record
+from zeroshot.runs.record import Record
 
 FIGURES = "figures"
 
@@ -20,9 +21,9 @@ FIGURES = "figures"
 def draw(page: Path, images: Sequence[Picture] | None) -> None:
     """Writes the page and the figures of the run in the page's folder."""
     folder = page.parent
-    record = results.read_record(folder)
+    record = run_record.read_record(folder)
     if record is None:
-        raise FileNotFoundError(f"{folder / results.RECORD} is not there or not whole")
+        raise FileNotFoundError(f"{folder / run_folder.RECORD} is not there or not whole")
     context = about(record, folder)
     if "metrics" in record:
         context |= _evaluated(folder, record, images)
@@ -32,7 +33,7 @@ def draw(page: Path, images: Sequence[Picture] | None) -> None:
         template = "prediction.html"
     else:
         template = "failed.html"
-    results.write(page, render(template, context))
+    run_folder.write(page, render(template, context))
 
 
 def about(record: Record, folder: Path) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from zeroshot import results, table
 from zeroshot.report.bars import Bar
 from zeroshot.report.intervals import wilson
 from zeroshot.report.page import render
-from zeroshot.table import Row
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import record as run_record
+from zeroshot.runs import table
+from zeroshot.runs.table import Row
 
 FIGURES = "figures"
 BARS = 40  # runs that have one
@@ -61,7 +63,7 @@ def draw(page: Path) -> None:
     }
     if done:
         _figures(folder / FIGURES, context["bars"], matrices)
-    results.write(page, render("sweep.html", context))
+    run_folder.write(page, render("sweep.html", context))
 
 
 def bars(done: Sequence[Row]) -> list[Bar]:
@@ -106,5 +108,5 @@ def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Matrix]) ->
 
 def _finished(folder: Path) -> str:
     """When a job left its record; empty for one that still runs or was killed."""
-    record = results.read_record(folder)
+    record = run_record.read_record(folder)
     return "" if record is None else str(record["finished"])

@@ -1,0 +1,142 @@
+"""Every choice that `conf/` offers composes into a checked config; mistakes are told by their key."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from zeroshot.__main__ import register
+from zeroshot.config.named import architecture, known_models, prompt_templates
+from zeroshot.config.paths import source_folder
+from zeroshot.config.schema import Config
+from zeroshot.config.validate import checked, resolved
+from zeroshot.errors import ZeroshotError
+
+GROUPS = ("model", "dataset", "prompt", "device", "stage")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((source_folder("conf") / group).glob("*.yaml"))]
+EXPERIMENTS = [path.stem for path in sorted(source_folder("experiments").glob("*.yaml"))]
+NEEDED = {
+    "image_folder": ["dataset.root=photos"],
+    "csv": ["dataset.root=photos.csv"],
+    "predict": ["stage.images=photos", "stage.labels=[cat,dog]"],
+    "convert": ["stage.output=small.safetensors"],
+}
+
+
+def composed(*overrides: str) -> Config:
+    GlobalHydra.instance().clear()
+    register()
+    with initialize_config_dir(str(source_folder("conf")), version_base="1.3"):
+        return checked(resolved(compose("config", list(overrides))))
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_option_of_every_group_composes(group: str, name: str) -> None:
+    config = composed(f"{group}={name}", *NEEDED.get(name, []))
+    if group in ("model", "dataset", "prompt", "stage"):
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_says_its_command_on_top(name: str) -> None:
+    composed(f"experiment={name}")
+    text = (source_folder("experiments") / f"{name}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# @package _global_\n")
+    assert f"python -m zeroshot experiment={name}" in text
+
+
+def test_groups_and_their_options_are_found() -> None:
+    assert {group for group, _ in OPTIONS} == set(GROUPS)
+    assert EXPERIMENTS
+
+
+def test_the_model_with_336_pixels_needs_no_quoting() -> None:
+    assert composed("model=clip_vit_l_14@336").model.image_size == 336
+
+
+def test_the_defaults_are_those_that_the_help_promises() -> None:
+    config = composed()
+    chosen = (config.model.name, config.dataset.name, config.prompt.name, config.stage.name)
+    assert chosen == ("clip_vit_b_32", "cifar100", "openai_cifar", "eval")
+    assert config.model.interpolation.value == "bicubic"
+
+
+@pytest.mark.parametrize(("name", "count"), [("openai_cifar", 18), ("openai_imagenet", 80), ("openai_imagenet_7", 7)])
+def test_the_prompt_sets_have_their_number_of_templates(name: str, count: int) -> None:
+    templates = prompt_templates(name)
+    assert len(set(templates)) == len(templates) == count
+    assert all(template.count("{}") == 1 for template in templates)
+
+
+def test_the_seven_templates_are_among_the_eighty() -> None:
+    assert set(prompt_templates("openai_imagenet_7")) < set(prompt_templates("openai_imagenet"))
+
+
+def test_the_cifar_templates_are_nine_with_a_and_the_same_nine_with_the() -> None:
+    templates = prompt_templates("openai_cifar")
+    for first, second in zip(templates[:9], templates[9:], strict=True):
+        assert second in (
+            first.replace(" a {}", " the {}"),
+            first.replace(" a small", " the small").replace(" a big", " the big"),
+        )
+
+
+def test_a_model_yaml_is_short_and_its_sizes_fit_one_another() -> None:
+    for path in (source_folder("conf") / "model").glob("*.yaml"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 15, path
+    for name, model in known_models().items():
+        assert architecture(model).shapes()["visual.proj"] == (model.vision_width, model.embed_dim), name
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("dataset.limit=abc", "dataset.limit: Value 'abc' of type 'str' could not be converted to Integer"),
+        ("dataset.limit=0", "dataset.limit=0 can't be used"),
+        ("dataset.split=validation", "dataset.split: Invalid value 'validation'"),
+        ("device.batch_size=0", "device.batch_size=0 can't be used"),
+        ("model.image_size=225", "model.image_size=225 can't be used: it must be a multiple of model.patch_size=32"),
+        ("model.text_width=100", "model.text_width=100 can't be used: it must be a multiple of 64"),
+        ("prompt.templates=[]", "prompt.templates=[] can't be used"),
+        ("stage=predict stage.labels=[cat]", "stage.images: give a file, a folder, a glob"),
+        ("stage=predict stage.images=x", "give the candidate labels with stage.labels"),
+        (
+            "stage=predict stage.images=x stage.labels=[cat,1e3]",
+            "stage.labels=1000.0 can't be used: it is not a text: quote it",
+        ),
+        (
+            "stage=predict stage.images=x stage.labels=[true]",
+            "stage.labels=True can't be used: it is not a text: quote it",
+        ),
+        ("stage=predict stage.images=x stage.labels=[cat] stage.top_k=0", "stage.top_k=0 can't be used"),
+        ("stage=convert", "stage.output: "),
+        ("dataset.kind=folder", "dataset.kind=folder is not one of cifar"),
+    ],
+)
+def test_a_mistake_is_told_by_its_key(override: str, told: str) -> None:
+    with pytest.raises(ZeroshotError) as caught:
+        composed(*override.split())
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_that_needs_a_root_says_how_to_give_it() -> None:
+    with pytest.raises(ZeroshotError, match=r"dataset\.root: .*give it with dataset\.root=…"):
+        composed("dataset=image_folder")
+
+
+def test_interpolation_in_the_user_s_text_is_text() -> None:
+    config = composed(r"prompt.templates=['${oc.env:HOME} {}', '${nope} {}']")
+    assert config.prompt.templates == ["${oc.env:HOME} {}", "${nope} {}"]
+
+
+def test_home_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path))
+    assert composed().dataset.root == str(tmp_path / "data" / "cifar-100-python")
+
+
+@pytest.mark.parametrize("typed", ["stage.labels=cat", "stage.labels=5", "stage.images=5", "stage.images={a: b}"])
+def test_labels_and_images_are_lists_not_something_else(typed: str) -> None:
+    with pytest.raises(ZeroshotError, match=r"^stage\.(labels|images)=.* can't be used: give a list, stage"):
+        composed("stage=predict", "stage.images=photos", typed)

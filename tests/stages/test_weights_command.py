@@ -1,0 +1,165 @@
+"""Weights through the command line: broken files end in one line, conversion and download leave what they say."""
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+from tests.drawn import SMALL, draw
+from tests.models.checkpoints.broken_files import BROKEN, MARKER, Broken
+from zeroshot.models.checkpoints import checkpoint as weights
+from zeroshot.models.checkpoints.checkpoint import tensor_digest
+
+# of the files that are cut or flipped at twenty places, a few: tests/models/test_weights.py reads them all
+TRIED = [broken for broken in BROKEN if "/20" not in broken.name or re.search(r" (3|12)/20", broken.name)]
+
+
+@pytest.mark.parametrize("broken", TRIED, ids=str)
+def test_a_broken_file_ends_with_status_1_and_one_line_that_names_it(
+    broken: Broken, small: Command, tmp_path: Path
+) -> None:
+    if broken.by_mode and os.geteuid() == 0:
+        pytest.skip("root reads a file whatever its mode")
+    (tmp_path / "given").mkdir()
+    path = broken.write(tmp_path / "given")
+    before = sorted(tmp_path.rglob("*"))
+    done = small("model=small", f"model.weights.path={path}", "hydra.run.dir=out")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert str(path if path.suffix else tmp_path) in done.stderr
+    made = set(tmp_path.rglob("*")) - set(before)
+    assert {path.relative_to(tmp_path).parts[0] for path in made} == {"out", "outputs"}
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} <= {"index.csv", ".index.lock"}
+    assert not any(path.name == MARKER for path in made)
+
+
+def test_conversion_in_a_circle_keeps_the_bits(small: Command, tmp_path: Path, small_weights: Path) -> None:
+    first = small("model=small", "stage=convert", "stage.output=a.safetensors")
+    assert first.returncode == 0, first.stderr
+    second = small("model=small", "stage=convert", "model.weights.path=a.safetensors", "stage.output=b.safetensors")
+    assert second.returncode == 0, second.stderr
+    for name in ("a", "b"):
+        tensors = weights.load(tmp_path / f"{name}.safetensors", SMALL).tensors
+        assert {key: value.tobytes() for key, value in tensors.items()} == {
+            key: value.tobytes() for key, value in draw(SMALL).items()
+        }
+    assert f'"small": "{tensor_digest(draw(SMALL))}"' in first.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "b.safetensors"}  # and no run folder
+    again = small("model=small", "stage=convert", "stage.output=a.safetensors")
+    assert again.returncode == 1
+    assert "a.safetensors is there already" in again.stderr
+
+
+def test_conversion_to_half_precision_halves_the_file(small: Command, tmp_path: Path, small_weights: Path) -> None:
+    done = small("model=small", "stage=convert", "stage.output=half.safetensors", "stage.dtype=float16")
+    assert done.returncode == 0, done.stderr
+    half = tmp_path / "half.safetensors"
+    assert half.stat().st_size < 0.51 * small_weights.stat().st_size
+    assert tensor_digest(weights.load(half, SMALL).tensors) == tensor_digest(draw(SMALL))
+
+
+@pytest.fixture
+def served(tmp_path: Path, small_weights: Path) -> Iterator[tuple[str, list[str]]]:
+    """A local server that has the small weights, and the paths that it was asked for."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    shutil.copy(small_weights, folder / "small.safetensors")
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+
+
+def test_weights_are_downloaded_once_and_then_used_without_a_network(
+    small: Command, served: tuple[str, list[str]], tmp_path: Path, small_weights: Path
+) -> None:
+    address, asked = served
+    digest = hashlib.sha256(small_weights.read_bytes()).hexdigest()
+    mirrors = f"model.weights.url=['{address}/nowhere/small.safetensors','{address}/small.safetensors']"
+    given = ("stage=download", "model=small", "model.weights.path=null", mirrors, f"model.weights.sha256={digest}")
+    first = small(*given)
+    assert first.returncode == 0, first.stderr
+    kept = tmp_path / "home" / "weights" / "small.safetensors"
+    assert str(kept) in first.stdout
+    assert list(dict.fromkeys(asked)) == ["/nowhere/small.safetensors", "/small.safetensors"]
+    asked.clear()
+    second = small(*given)
+    assert second.returncode == 0
+    assert asked == []
+
+
+def test_an_altered_download_is_not_used_and_the_line_says_what_to_do(
+    small: Command, served: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    address, _ = served
+    done = small(
+        "model=small",
+        "model.weights.path=null",
+        f"model.weights.url={address}/small.safetensors",
+        f"model.weights.sha256={'0' * 64}",
+        "hydra.run.dir=out",
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for told in (
+        "another sha256",
+        str(tmp_path / "home" / "weights" / "small.safetensors"),
+        "model.weights.path",
+        "experiment=quickstart",
+    ):
+        assert told in done.stderr
+    assert not (tmp_path / "home" / "weights" / "small.safetensors").exists()
+
+
+def test_without_weights_and_without_a_network_the_line_says_what_to_do(small: Command, tmp_path: Path) -> None:
+    done = small(
+        "model=small",
+        "model.weights.path=null",
+        "model.weights.url=http://127.0.0.1:9/small.safetensors",
+        f"model.weights.sha256={'0' * 64}",
+        "hydra.run.dir=out",
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for told in ("it cannot be reached", "small.safetensors", "model.weights.path", "experiment=quickstart"):
+        assert told in done.stderr
+
+
+def test_without_the_data_set_the_line_says_what_to_do(small: Command, tmp_path: Path) -> None:
+    done = small(
+        "model=small",
+        f"dataset.root={tmp_path / 'home' / 'data' / 'cifar-100-python'}",
+        "dataset.url=http://127.0.0.1:9/cifar-100-python.tar.gz",
+        "hydra.run.dir=out",
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for told in ("cifar-100-python", "it cannot be reached", "dataset.root", "experiment=quickstart"):
+        assert told in done.stderr
+
+
+def test_a_model_trained_with_gelu_is_not_scored_with_quick_gelu(
+    small: Command, tmp_path: Path, small_weights: Path
+) -> None:
+    path = tmp_path / "gelu.safetensors"
+    weights.save(draw(SMALL), path, activation="gelu")
+    done = small("model=small", f"model.weights.path={path}", "hydra.run.dir=out")
+    assert done.returncode == 1
+    assert "type model.activation=gelu" in done.stderr
+    done = small("model=small", f"model.weights.path={path}", "model.activation=gelu", "hydra.run.dir=out2")
+    assert done.returncode == 0, done.stderr

@@ -1,1 +1,0 @@
-"""CLIP: the network, its weights and its inputs; knows no config and no command line."""

@@ -1,0 +1,264 @@
+"""The schema of every config key: plain dataclasses and enums; Hydra checks files and overrides against them."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Interpolation(Enum):
+    """The filter that resizes images."""
+
+    bicubic = "bicubic"
+    bilinear = "bilinear"
+
+
+class Activation(Enum):
+    """The activation of the MLPs: OpenAI's x·sigmoid(1.702x), or the exact GELU of later CLIPs."""
+
+    quick_gelu = "quick_gelu"
+    gelu = "gelu"
+
+
+class ClassNames(Enum):
+    """How a class name enters a template: with spaces for underscores, or as the data set spells it."""
+
+    spaces = "spaces"
+    raw = "raw"
+
+
+class Target(Enum):
+    """What the network runs on; `auto` is Ascend where there is one, else the CPU."""
+
+    auto = "auto"
+    CPU = "CPU"
+    Ascend = "Ascend"
+    GPU = "GPU"
+
+
+class Precision(Enum):
+    """The type of weights and activations; `auto` is float32 on a CPU and float16 elsewhere."""
+
+    auto = "auto"
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class Split(Enum):
+    """A part of a data set."""
+
+    train = "train"
+    test = "test"
+
+
+class Labels(Enum):
+    """The 100 classes of CIFAR-100, or its 20 coarse ones."""
+
+    fine = "fine"
+    coarse = "coarse"
+
+
+class Resize(Enum):
+    """How an image becomes square: its shorter side is resized and the centre cut out, or both sides are resized."""
+
+    shortest = "shortest"
+    squash = "squash"
+
+
+@dataclass
+class Source:
+    """One address of a file, and the sha256 of what it serves."""
+
+    url: str = MISSING
+    sha256: str | None = None
+
+
+@dataclass
+class Weights:
+    """Where a model's weights come from: a path of the user's own wins, else the sources are tried in order."""
+
+    path: str | None = None  # a file, a folder, or hf:ORG/NAME[@REVISION]
+    sources: list[Source] = field(default_factory=list)
+    licence: str | None = None  # of the weights, where it restricts their use
+
+
+@dataclass
+class Model:
+    """One CLIP: its sizes, how its images are resized, its weights."""
+
+    name: str = MISSING
+    embed_dim: int = MISSING
+    image_size: int = MISSING
+    patch_size: int = MISSING
+    vision_width: int = MISSING
+    vision_layers: int = MISSING
+    text_width: int = MISSING
+    text_layers: int = MISSING
+    vision_heads: int | None = None  # null: heads 64 wide
+    text_heads: int | None = None
+    vision_mlp_width: int | None = None  # null: four times the width
+    interpolation: Interpolation = Interpolation.bicubic
+    activation: Activation = Activation.quick_gelu
+    mean: list[float] = field(
+        default_factory=lambda: [0.48145466, 0.4578275, 0.40821073]
+    )  # of pixels, as fractions of 1
+    std: list[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])
+    resize: Resize = Resize.shortest
+    weights: Weights = field(default_factory=Weights)
+
+
+@dataclass
+class Prompt:
+    """The templates that turn a class name into texts."""
+
+    name: str = MISSING
+    templates: list[str] = field(default_factory=list)
+    class_names: ClassNames = ClassNames.spaces
+
+
+@dataclass
+class Device:
+    """What the network runs on, and how many images at once."""
+
+    target: Target = Target.auto
+    id: int = 0
+    dtype: Precision = Precision.auto
+    batch_size: int | None = None  # images at once; null: what is quickest on a CPU for the model's size
+    workers: int = 2  # threads that read and resize images
+
+
+@dataclass
+class Cifar:
+    """CIFAR-10 or CIFAR-100 in the Python or the binary layout."""
+
+    kind: str = "cifar"
+    name: str = MISSING
+    root: str = MISSING
+    split: Split = Split.test
+    labels: Labels = Labels.fine
+    limit: int | None = None
+    sources: list[Source] = field(default_factory=list)  # of the archive
+
+
+@dataclass
+class ImageFolder:
+    """A folder per class."""
+
+    kind: str = "image_folder"
+    name: str = MISSING
+    root: str = MISSING
+    split: str = "test"
+    class_names: str | None = None
+    limit: int | None = None
+
+
+@dataclass
+class Csv:
+    """A CSV file of paths and labels."""
+
+    kind: str = "csv"
+    name: str = MISSING
+    root: str = MISSING
+    split: str = "test"
+    class_names: str | None = None
+    limit: int | None = None
+
+
+@dataclass
+class Shapes:
+    """The embedded data set, drawn anew from its seed."""
+
+    kind: str = "shapes"
+    name: str = MISSING
+    split: Split = Split.test
+    labels: Labels = Labels.fine
+    seed: int | None = None  # another one gives other images
+    size: int = 1000
+    limit: int | None = None
+
+
+@dataclass
+class Eval:
+    """Top-1 and its kin over a data set."""
+
+    name: str = "eval"
+    cache: bool = True  # whether image features are read from the store, and kept there
+
+
+@dataclass
+class Predict:
+    """The best of some labels for some images."""
+
+    name: str = "predict"
+    images: Any = None  # one or a list of file, folder, glob and URL
+    labels: Any = None  # a list
+    labels_file: str | None = None  # one label a line
+    top_k: int = 5
+    cache: bool = True
+
+
+@dataclass
+class Report:
+    """The runs under a folder, all of them or those chosen, or two side by side."""
+
+    name: str = "report"
+    root: str = "outputs"
+    model: Any = None  # one name or a list; `*` stands for any letters
+    dataset: Any = None
+    prompt: Any = None
+    compare: Any = None  # a list of two run folders
+
+
+@dataclass
+class Download:
+    """Fetches what the run would need, for a machine that is offline later."""
+
+    name: str = "download"
+
+
+class SavedPrecision(Enum):
+    """The type in which weights are written."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+@dataclass
+class Convert:
+    """Writes the model's weights as safetensors with OpenAI's names."""
+
+    name: str = "convert"
+    output: str = MISSING
+    dtype: SavedPrecision = SavedPrecision.float32
+
+
+@dataclass
+class Check:
+    """Compares the embedded model on this device with committed features."""
+
+    name: str = "check"
+
+
+DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv, "shapes": Shapes}
+STAGES: dict[str, type] = {
+    "eval": Eval,
+    "predict": Predict,
+    "report": Report,
+    "download": Download,
+    "convert": Convert,
+    "check": Check,
+}
+
+
+@dataclass
+class Config:
+    """All of a run. OmegaConf knows no union of dataclasses, so `dataset` and `stage` are typed by
+    `validation.checked`."""
+
+    model: Model = MISSING
+    prompt: Prompt = MISSING
+    device: Device = MISSING
+    dataset: Any = MISSING
+    stage: Any = MISSING

@@ -1,0 +1,1 @@
+"""Downloads: files by URL with their digests checked, and archives unpacked."""

@@ -1,0 +1,1 @@
+"""Image features: computed once, stored by the content of the images."""

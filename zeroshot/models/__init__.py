@@ -1,0 +1,1 @@
+"""The networks and their inputs: architecture, towers, tokenizer, image preprocessing and checkpoints."""

@@ -1,0 +1,1 @@
+"""Checkpoint files: one format a module, one map of tensor names, identity by digest."""

@@ -1,0 +1,1 @@
+"""What runs leave: folders, records, tables and the history."""

@@ -1,0 +1,259 @@
+"""The table of a sweep: one row per config, the newest to count, failed and unfinished jobs among them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from zeroshot.runs import folder as run_folder
+from zeroshot.runs import record as run_record
+from zeroshot.runs import terminal
+from zeroshot.runs.record import Record
+from zeroshot.runs.terminal import Column
+
+COLUMNS = (
+    "model",
+    "dataset",
+    "prompt",
+    "images",
+    "top1",
+    "published",
+    "delta",
+    "top5",
+    "mean_per_class_recall",
+    "images_per_s",
+    "total_s",
+    "status",
+    "overrides",
+    "folder",
+    "config_digest",
+)
+PERCENT = ("top1", "published", "delta", "top5", "mean_per_class_recall")
+TITLES = {
+    "model": Column("model", right=False),
+    "dataset": Column("dataset", right=False, goes=2),
+    "prompt": Column("prompt", right=False),
+    "options": Column("options", right=False, long=True),
+    "images": Column("images", goes=7),
+    "top1": Column("top-1"),
+    "published": Column("published", goes=3),
+    "delta": Column("difference", goes=1),
+    "top5": Column("top-5", goes=4),
+    "mean_per_class_recall": Column("mean per-class recall", goes=8),
+    "images_per_s": Column("images/s", goes=6),
+    "total_s": Column("seconds", goes=5),
+    "status": Column("status", right=False, long=True),
+}
+OK = "ok"
+UNFINISHED = "unfinished"
+MATRIX = "models × prompts"
+COLOURS = {OK: "", UNFINISHED: terminal.YELLOW}
+
+Row = dict[str, Any]  # COLUMNS, and `source`, who published
+
+
+def rows(sweep: Path) -> list[Row]:
+    """A row per config of a sweep's jobs, in the order of their folders: the newest complete one, or the newest."""
+    newest: dict[str, tuple[tuple[bool, str], Row]] = {}
+    for folder in sorted(sweep.iterdir(), key=lambda path: _natural(path.name)):
+        if not (folder / ".hydra").is_dir():
+            continue
+        record, owner = run_record.read_record(folder), run_folder.lock_owner(folder)
+        if record is None:
+            found = _unfinished(folder, owner)
+            time = "" if owner is None else str(owner.get("started", ""))
+        else:
+            found, time = row(folder, record), record["finished"]
+        key = found["config_digest"] or folder.name
+        rank = (found["status"] == OK, time)
+        if key not in newest or newest[key][0] <= rank:
+            newest[key] = (rank, found)
+    return [found for _, found in newest.values()]
+
+
+def complete(sweep: Path) -> bool:
+    """Whether every job of the sweep left a record without an error."""
+    return all(each["status"] == OK for each in rows(sweep))
+
+
+def write(sweep: Path) -> None:
+    """Writes `table.md` and `table.csv` of what the sweep's jobs have left so far."""
+    listed = rows(sweep)
+    run_folder.write_csv(
+        sweep / "table.csv",
+        COLUMNS,
+        [["" if each[column] is None else each[column] for column in COLUMNS] for each in listed],
+    )
+    run_folder.write(sweep / "table.md", markdown(listed))
+
+
+def told(sweep: Path) -> str:
+    """The table as `main` prints it: drawn for a terminal, else the Markdown of `table.md`; nothing before any job."""
+    width = terminal.width_of_stdout()
+    listed = rows(sweep)
+    if not listed:
+        return ""
+    if width is None:
+        return markdown(listed)
+    parts = []
+    for caption, columns, lines in _tables(listed):
+        colours = [COLOURS.get(each["status"], terminal.RED) for each in listed]
+        if caption.endswith(MATRIX):
+            if not terminal.fits(columns, lines, width):
+                columns, lines = _turned(columns, lines)
+            colours = [""] * len(lines)
+        parts.append(f"{caption}\n" + terminal.draw(columns, lines, colours if terminal.coloured() else (), width))
+    return "\n".join(parts)
+
+
+def markdown(listed: Sequence[Row]) -> str:
+    """The rows as Markdown tables whose columns are aligned in plain text too, each with a line above it."""
+    parts = []
+    for caption, columns, lines in _tables(listed):
+        escaped = [[text.replace("|", "\\|").replace("\n", " ") for text in line] for line in lines]
+        texts = [[column.title for column in columns], *escaped]
+        widths = [max(terminal.cells(line[i]) for line in texts) for i in range(len(columns))]
+        if not columns[-1].right:  # a reason is long: the other rows needn't be
+            widths[-1] = terminal.cells(columns[-1].title)
+        ruled = [
+            "| "
+            + " | ".join(
+                terminal.aligned(text, width, column.right)
+                for text, width, column in zip(line, widths, columns, strict=True)
+            )
+            + " |"
+            for line in texts
+        ]
+        rule = "|".join(
+            "-" * (width + 1) + (":" if column.right else "-") for width, column in zip(widths, columns, strict=True)
+        )
+        parts.append("\n".join([caption, "", ruled[0], f"|{rule}|", *ruled[1:]]) + "\n")
+    return "\n".join(parts)
+
+
+def row(folder: Path, record: Record) -> Row:
+    """What a table says of one run, from its record; what it has not is None."""
+    made = _named(folder, record["config"]) | {
+        "status": record.get("error", OK),
+        "overrides": " ".join(record["overrides"]),
+        "config_digest": record["config_digest"],
+    }
+    if "timing" in record:
+        made |= {key: record["timing"][key] for key in ("images_per_s", "total_s")}
+    if isinstance(record.get("images"), int):
+        made["images"] = record["images"]
+    if "metrics" in record:
+        references = record["references"]
+        published = references[0] if references else {"source": None, "top1": None, "delta": None}
+        made |= {
+            "images": record["dataset"]["size"],
+            **{key: record["metrics"][key] for key in ("top1", "top5", "mean_per_class_recall")},
+            "published": published["top1"],
+            "delta": published["delta"],
+            "source": published["source"],
+        }
+    return made
+
+
+def cell(value: Any, column: str) -> str:
+    """A value as tables show it: fractions of 1 in percent, times and speeds with one decimal."""
+    if value is None:
+        return "–"
+    if column in PERCENT:
+        return f"{100 * value:+.2f}" if column == "delta" else f"{100 * value:.2f}"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _tables(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[str]]]]:
+    """What is shown: the rows, and models × prompts where a data set has several prompts; each with its caption."""
+    options = _options(listed)
+    same = {key: {each[key] for each in listed} - {None} for key in ("dataset", "prompt", "images")}
+    left_out = [key for key, values in same.items() if len(values) < 2]
+    if not any(options):
+        left_out.append("options")
+    if all(each["status"] == OK for each in listed):
+        left_out.append("status")
+    keys = [key for key in TITLES if key not in left_out]
+    lines = [
+        [cell(each[key], key) if key != "options" else chosen for key in keys]
+        for each, chosen in zip(listed, options, strict=True)
+    ]
+    said = {"dataset": "{}", "prompt": "prompt {}", "images": "{} images"}
+    caption = ", ".join(said[key].format(*values) for key, values in same.items() if len(values) == 1)
+    sources = sorted({each["source"] for each in listed if each["source"]})
+    caption += f"; published by {', '.join(sources)}" if sources else ""
+    return [(caption, [TITLES[key] for key in keys], lines), *_matrices(listed)]
+
+
+def _matrices(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[str]]]]:
+    """Top-1 of models × prompts for each data set with several prompts, where one run is all that a pair has."""
+    found = []
+    for dataset in dict.fromkeys(each["dataset"] for each in listed):
+        part = [each for each in listed if each["dataset"] == dataset]
+        pairs = {(each["model"], each["prompt"]): each for each in part}
+        models, prompts = dict.fromkeys(model for model, _ in pairs), dict.fromkeys(prompt for _, prompt in pairs)
+        if len(prompts) < 2 or len(pairs) < len(part):
+            continue
+        lines = [[str(model), *(_top1(pairs.get((model, prompt))) for prompt in prompts)] for model in models]
+        columns = [Column("model", right=False), *(Column(str(prompt)) for prompt in prompts)]
+        found.append((f"Top-1 on {dataset}, {MATRIX}", columns, lines))
+    return found
+
+
+def _turned(columns: list[Column], lines: list[list[str]]) -> tuple[list[Column], list[list[str]]]:
+    """A matrix with its rows as columns."""
+    across = [Column("prompt", right=False), *(Column(line[0]) for line in lines)]
+    return across, [[columns[i].title, *(line[i] for line in lines)] for i in range(1, len(columns))]
+
+
+def _top1(found: Row | None) -> str:
+    if found is None:
+        return "–"
+    if found["status"] in (OK, UNFINISHED):
+        return found["status"] if found["top1"] is None else cell(found["top1"], "top1")
+    return "failed"
+
+
+def _options(listed: Sequence[Row]) -> list[str]:
+    """What tells the rows apart beside model, data set and prompt: the overrides that not all of them have."""
+    sets = [(each["overrides"] or "").split(" ") for each in listed]
+    in_all = set.intersection(*map(set, sets)) if sets else set()
+    shown_apart = ("model=", "dataset=", "prompt=", "experiment=")
+    return [
+        " ".join(override for override in overrides if override not in in_all and not override.startswith(shown_apart))
+        for overrides in sets
+    ]
+
+
+def _unfinished(folder: Path, owner: dict[str, Any] | None) -> Row:
+    """A job without a record: it still runs, or was killed."""
+    config, overrides = _loaded(folder / ".hydra" / "config.yaml"), _loaded(folder / ".hydra" / "overrides.yaml")
+    return _named(folder, config if isinstance(config, dict) else {}) | {
+        "status": UNFINISHED,
+        "overrides": " ".join(map(str, overrides)) if isinstance(overrides, list) else None,
+        "config_digest": None if owner is None else owner.get("config_digest"),
+    }
+
+
+def _named(folder: Path, config: dict[str, Any]) -> Row:
+    names = {
+        group: config[group].get("name") if isinstance(config.get(group), dict) else None
+        for group in ("model", "dataset", "prompt")
+    }
+    return dict.fromkeys((*COLUMNS, "source")) | names | {"folder": folder.name}
+
+
+def _loaded(path: Path) -> Any:
+    """What one of Hydra's files says, or None if it was not written whole."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return None
+
+
+def _natural(name: str) -> tuple[int, str]:
+    head = name.split("_")[0]
+    return (int(head) if head.isdigit() else 10**9, name)

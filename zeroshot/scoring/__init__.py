@@ -1,0 +1,8 @@
+"""Scoring: class names and templates to class embeddings, features to ranked classes, and the metrics of a ranking."""
+
+from zeroshot.scoring.class_embeddings import embed_classes
+from zeroshot.scoring.evaluation import Evaluation, evaluate
+from zeroshot.scoring.metrics import Metrics
+from zeroshot.scoring.ranking import FeatureBatch, Ranking, rank
+
+__all__ = ["Evaluation", "FeatureBatch", "Metrics", "Ranking", "embed_classes", "evaluate", "rank"]

@@ -1,0 +1,110 @@
+"""From the `model` and `device` config to an encoder on its device, kept from one job of a sweep to the next."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from zeroshot.config.named import architecture
+from zeroshot.config.paths import home
+from zeroshot.config.schema import Device, Model
+from zeroshot.data.image_source import load_image
+from zeroshot.features.key import feature_key
+from zeroshot.features.store import FeatureStore
+from zeroshot.models.checkpoints.checkpoint import Checkpoint
+from zeroshot.models.checkpoints.files import shards, weights_file
+from zeroshot.models.tokenizer import EOT, SOT, Tokenizer
+from zeroshot.runs.record import versions
+from zeroshot.stages.weights import load_weights, weights_path
+
+if TYPE_CHECKING:
+    from zeroshot.models.encoder import Encoder
+
+WORDS_IN_WARNING = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class LoadedModel:
+    """An encoder on its device, its checkpoint without the weights, and what the record says of model and device."""
+
+    encoder: "Encoder"
+    checkpoint: Checkpoint
+    model: dict[str, Any]
+    device: dict[str, Any]
+
+
+_last: tuple[Any, LoadedModel] | None = None  # jobs of a sweep often share a model and differ in their prompts
+
+
+def load_model(model: Model, device: Device) -> LoadedModel:
+    """The model on its device; the one of the last call where config and files are the same.
+
+    Raises:
+        ZeroshotError: the weights or the device can't be used.
+    """
+    global _last
+    files = [(path, path.stat()) for path in shards(weights_file(weights_path(model)))]
+    key = (repr(model), repr(device), *((path, status.st_size, status.st_mtime_ns) for path, status in files))
+    if _last is None or _last[0] != key:
+        if _last is not None:
+            from zeroshot.models.encoder import release
+
+            _last = None  # first, as there may be no room for two
+            release()
+        _last = key, load_new_model(model, device)
+    return _last[1]
+
+
+def load_new_model(model: Model, device: Device) -> LoadedModel:
+    """The model, its weights read and on the device.
+
+    Raises:
+        ZeroshotError: the weights or the device can't be used.
+    """
+    checkpoint, model_description = load_weights(model)
+    from zeroshot.devices import target as devices  # only now: MindSpore takes seconds to load, and mistakes come first
+
+    prepared = devices.prepare(device.target.value, device.id, device.dtype.value)
+    from zeroshot.models.encoder import Encoder
+
+    encoder = Encoder(
+        architecture(model),
+        checkpoint.tensors,
+        target=prepared.target,
+        dtype=prepared.dtype,
+        interpolation=model.interpolation.value,
+        activation=model.activation.value,
+        batch_size=device.batch_size,
+        workers=device.workers,
+        opened=load_image,
+    )
+    device_description = {
+        "target": prepared.target,
+        "dtype": prepared.dtype,
+        "batch_size": encoder.batch_size,
+        "world_size": 1,
+    }
+    return LoadedModel(encoder, replace(checkpoint, tensors={}), model_description, device_description)
+
+
+def feature_store(model: Model, loaded: LoadedModel) -> FeatureStore:
+    """The store of image features of this model on this device."""
+    size = architecture(model)
+    key = feature_key(size, model.activation.value, loaded.model, loaded.device, versions())
+    return FeatureStore(home() / "features", key, size.embed_dim)
+
+
+def warn_of_untrained_words(loaded: LoadedModel, texts: Sequence[str]) -> None:
+    """Logs one warning that names the words of the texts whose embeddings the checkpoint does not hold, if any."""
+    if loaded.checkpoint.token_ids is None:
+        return
+    known = {SOT, EOT, *loaded.checkpoint.token_ids.tolist()}
+    encode = Tokenizer().encode
+    words = dict.fromkeys(word for text in dict.fromkeys(texts) for word in text.split())
+    unknown = [word for word in words if not known.issuperset(encode(word))]
+    if unknown:
+        rest = len(unknown) - WORDS_IN_WARNING
+        listed = ", ".join(unknown[:WORDS_IN_WARNING]) + (f" and {rest} more" if rest > 0 else "")
+        log.warning("%s was not trained on these words: %s", loaded.model["name"], listed)

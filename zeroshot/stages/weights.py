@@ -1,0 +1,88 @@
+"""From the `model` config to a checkpoint: where its weights are, and what the record says of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from zeroshot.config.named import architecture, known_models
+from zeroshot.config.paths import PACKAGE, expand_path, home
+from zeroshot.config.schema import Model
+from zeroshot.downloads.fetch import fetch
+from zeroshot.errors import ZeroshotError
+from zeroshot.models.checkpoints import checkpoint as checkpoints
+from zeroshot.models.checkpoints.checkpoint import Checkpoint
+from zeroshot.progress import on_terminal
+from zeroshot.stages.dataset import OFFLINE
+
+OPENAI = "https://openaipublic.azureedge.net/"  # the weights whose figures were published
+
+
+def weights_path(model: Model) -> Path:
+    """The model's weights on this machine: the user's own path, a file of this package, or a download.
+
+    Raises:
+        ZeroshotError: they are not there and can't be fetched, or the file that is there is another.
+    """
+    given = model.weights
+    if given.path is not None:
+        return expand_path(given.path)
+    if not given.sources:
+        raise ZeroshotError(
+            f"model={model.name} has no weights: set model.weights.path to a file or a folder; {OFFLINE}"
+        )
+    first = given.sources[0]
+    if first.url.startswith(PACKAGE):
+        return _file_of_package(first.url, first.sha256)
+    target = home() / "weights" / first.url.rsplit("/", 1)[-1]
+    try:
+        return fetch([source.url for source in given.sources], first.sha256 or "", target, progress=on_terminal())
+    except ZeroshotError as error:
+        raise ZeroshotError(f"model={model.name}: {error}; or set model.weights.path to a file; {OFFLINE}") from error
+
+
+def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
+    """The model's weights, complete and of its sizes, and what the record says of the model.
+
+    Raises:
+        ZeroshotError: they are missing, broken, of other sizes or trained with another activation.
+    """
+    known = known_models()
+    path = weights_path(model)
+    with ThreadPoolExecutor(1) as thread:  # hashing takes a second a gigabyte and leaves a core free
+        hashing = thread.submit(checkpoints.file_digest, path)
+        checkpoint = checkpoints.load(
+            path, architecture(model), {name: architecture(each) for name, each in known.items()}
+        )
+        digest = hashing.result()
+    if checkpoint.activation not in (None, model.activation.value):
+        raise ZeroshotError(
+            f"{path} was trained with another activation: type model.activation={checkpoint.activation}"
+        )
+    openai = {
+        source.sha256: name
+        for name, each in known.items()
+        for source in each.weights.sources
+        if source.url.startswith(OPENAI)
+    }
+    description = {
+        "name": model.name,
+        "image_size": model.image_size,
+        "interpolation": model.interpolation.value,
+        "weights": {
+            "path": str(path),
+            "sha256": digest,
+            "format": checkpoint.format,
+            "identity": openai.get(digest) or checkpoints.identify(checkpoint.tensors),
+        },
+    }
+    return checkpoint, description
+
+
+def _file_of_package(url: str, sha256: str | None) -> Path:
+    path = expand_path(url)
+    if not path.is_file():
+        raise ZeroshotError(f"{path} is missing from this installation: install zeroshot-mindspore again")
+    digest = checkpoints.file_digest(path)
+    if sha256 is not None and digest != sha256:
+        raise ZeroshotError(f"{path} was changed (sha256 {digest}, not {sha256}): install zeroshot-mindspore again")
+    return path
