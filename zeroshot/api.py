@@ -1,33 +1,33 @@
-"""The same parts from Python: `pipeline`, `Trainer` and `load_model`, with MindFormers' names and protocol."""
+"""From Python: `pipeline`, `Trainer` and `load_model`, with MindFormers' names and protocol."""
 
 import logging
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from zeroshot import run
-from zeroshot.classifier import Classifier, Images, Scores, as_list, loaded
-from zeroshot.config.choices import names
-from zeroshot.config.schema import Config
-from zeroshot.config.settings import DataChoice, ModelChoice, PromptChoice, data_set, settings
+from zeroshot import progress, run
+from zeroshot.config.arguments import DataChoice, ModelChoice, PromptChoice, dataset_config, prompt_config, run_config
+from zeroshot.config.named import names
 from zeroshot.config.validate import checked
-from zeroshot.data.image_source import Source, load_image  # noqa: F401 - it is one of the names that we offer
+from zeroshot.data.image_source import Source, load_image  # noqa: F401 - one of the public names
 from zeroshot.errors import ZeroshotError
-from zeroshot.runs import folder as run_folder
-from zeroshot.runs import record as run_record
-from zeroshot.stages import predict
-from zeroshot.stages.parts import load_data
+from zeroshot.runs.folder import PREDICTION_TEXT, claim, whole_file
+from zeroshot.runs.log import log_file, log_to_terminal
+from zeroshot.runs.prediction_files import paragraph
+from zeroshot.runs.record import Record
+from zeroshot.scoring.classifier import Classifier, Images, Scores, Templates, as_list
+from zeroshot.scoring.labels import FEW_LATIN, candidate_labels, few_latin_letters
+from zeroshot.scoring.prompts import fill_templates
+from zeroshot.stages.dataset import load_dataset
+from zeroshot.stages.encoder import LoadedModel, load_new_model, warn_of_untrained_words
 
 if TYPE_CHECKING:
     from zeroshot.models.encoder import Encoder
 
 TASK = "zero_shot_image_classification"
-LOG = "zeroshot.log"
 
 log = logging.getLogger(__name__)
 
@@ -46,33 +46,35 @@ def load_model(
     """A CLIP, ready to encode.
 
     `encode_image` takes a list of PIL images, paths, URLs or uint8 arrays, or one uint8 array [N, H, W, 3], and
-    `encode_text` a list of texts; both give float32 [N, embed_dim] of unit length. `logit_scale` is a float, already
+    `encode_text` a list of texts; both return float32 [N, embed_dim] of unit length. `logit_scale` is a float, already
     exponentiated: softmax(logit_scale * image @ text.T) are the probabilities.
 
     Args:
-        model: the name of one of our models or of one in `config_dir`, or a mapping of the keys of `model:`.
-        weights: a file or a folder of the user's own, instead of the model's download.
+        model: the name of a model in `conf/model/` or in `config_dir`, or a mapping of the keys of `model:`.
+        weights: a file or a folder of your own, or hf:ORG/NAME, instead of the model's download.
         device: "auto" (Ascend where there is one, else the CPU), "cpu", "ascend" or "gpu"; one a process.
         dtype: "float32", "float16" or "bfloat16"; None is float32 on a CPU and float16 elsewhere.
         interpolation: "bicubic" or "bilinear"; None is the model's own, bicubic for OpenAI's.
         batch_size: images that are encoded at once.
         workers: threads that read and resize images.
-        config_dir: the user's own folder of models, as `--config-dir` of the command line.
+        config_dir: a folder with models of your own, as `--config-dir` of the command line.
 
     Raises:
-        ZeroshotError: something of it can't be used; one line says what, and what to give instead.
+        ZeroshotError: an argument can't be used; one line says which, and what to give instead.
     """
-    wanted = settings(
+    config = run_config(
         model,
+        None,
+        config_dir,
+        device,
         weights=weights,
-        device=device,
         dtype=dtype,
         interpolation=interpolation,
         batch_size=batch_size,
         workers=workers,
-        config_dir=config_dir,
     )
-    return loaded(checked(wanted))[0]
+    built = checked(config)
+    return load_new_model(built.model, built.device).encoder
 
 
 def pipeline(
@@ -89,46 +91,105 @@ def pipeline(
     batch_size: int | None = None,
     workers: int | None = None,
     config_dir: str | Path | None = None,
-) -> Classifier:
+) -> "Pipeline":
     """A classifier of images among labels, under MindFormers' protocol unless told otherwise.
 
     Args:
-        task: "zero_shot_image_classification", the one there is.
-        candidate_labels: the labels; a call may bring others.
-        top_k: how many of the best labels to give; None is all.
-        prompt: the name of a prompt set of ours or in `config_dir`, a path of its YAML, one template or several with
-            `{}` where the label goes, or a mapping of `templates` and `class_names` ("raw" or "spaces").
+        task: "zero_shot_image_classification", the only one.
+        candidate_labels: the labels; a call may give others.
+        top_k: how many of the best labels to return; None is all.
+        prompt: the name of a prompt set in `conf/prompt/` or `config_dir`, the path of its YAML file, one template or
+            several with `{}` where the label goes, or a mapping of `templates` and `class_names` ("raw" or "spaces").
         model, weights, device, dtype, interpolation, batch_size, workers, config_dir: as for `load_model`.
 
     Raises:
-        ZeroshotError: something of it can't be used.
+        ZeroshotError: an argument can't be used.
     """
     _check_task(task)
-    wanted = settings(
+    config = run_config(
         model,
+        prompt,
+        config_dir,
+        device,
         weights=weights,
-        device=device,
         dtype=dtype,
         interpolation=interpolation,
         batch_size=batch_size,
         workers=workers,
-        prompt=prompt,
-        config_dir=config_dir,
     )
-    return Classifier(wanted, candidate_labels, top_k, config_dir)
+    return Pipeline(config, candidate_labels, top_k, config_dir)
+
+
+class Pipeline:
+    """What `pipeline` returns. Safe to call from several threads; pickled, it loads its model again.
+
+    Args:
+        config: the plain config of model, prompts and device.
+        candidate_labels, top_k, config_dir: as for `pipeline`.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        candidate_labels: Sequence[str] | None = None,
+        top_k: int | None = None,
+        config_dir: str | Path | None = None,
+    ) -> None:
+        self._arguments = (config, candidate_labels, top_k, config_dir)
+        built = checked(config)
+        self._labels = None if candidate_labels is None else _labels(candidate_labels)
+        self._top_k = _top_k(top_k)
+        self._prompt = Templates(tuple(built.prompt.templates), built.prompt.class_names.value)
+        loaded = load_new_model(built.model, built.device)
+        track = partial(progress.track, description=built.model.name)
+        self._classifier = Classifier(loaded.encoder, partial(_warn_of_texts, loaded), track)
+
+    def __reduce__(self) -> tuple[type["Pipeline"], tuple[Any, ...]]:
+        return Pipeline, self._arguments
+
+    def __call__(
+        self,
+        images: Images,
+        candidate_labels: Sequence[str] | None = None,
+        *,
+        top_k: int | None = None,
+        prompt: PromptChoice | None = None,
+    ) -> list[Scores]:
+        """A list an image of `{"score", "label"}`, best first.
+
+        The scores are softmax(logit scale × cosine) over all the labels, so that they sum to 1 where `top_k` is None.
+
+        Args:
+            images: one image or several: PIL image, path, URL or uint8 array [H, W, 3]; also uint8 [N, H, W, 3].
+            candidate_labels, top_k, prompt: instead of those that the pipeline was built with.
+
+        Raises:
+            ZeroshotError: there are no labels, or an image can't be read.
+        """
+        labels = self._labels if candidate_labels is None else _labels(candidate_labels)
+        if labels is None:
+            raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …]")
+        count = self._top_k if top_k is None else _top_k(top_k)
+        templates = self._prompt if prompt is None else self._templates(prompt)
+        return self._classifier.classify(as_list(images), labels, templates, count or len(labels))
+
+    def _templates(self, prompt: PromptChoice) -> Templates:
+        config, _, _, config_dir = self._arguments
+        chosen = checked(config | {"prompt": prompt_config(prompt, config_dir)}).prompt
+        return Templates(tuple(chosen.templates), chosen.class_names.value)
 
 
 class Trainer:
     """Evaluates a model on a data set and predicts with it, under MindFormers' protocol unless told otherwise.
 
     Args:
-        task: "zero_shot_image_classification", the one there is.
+        task: "zero_shot_image_classification", the only one.
         eval_dataset: a folder (CIFAR in one of its layouts, or a folder per class), a CSV file of paths and labels, the
             name of a data set, or the name of its usual folder, such as "cifar-100-python".
         prompt, model, weights, device, dtype, interpolation, batch_size, workers, config_dir: as for `pipeline`.
 
     Raises:
-        ZeroshotError: something of it can't be used.
+        ZeroshotError: an argument can't be used.
     """
 
     def __init__(
@@ -146,90 +207,103 @@ class Trainer:
         workers: int | None = None,
         config_dir: str | Path | None = None,
     ) -> None:
-        _speak()
+        log_to_terminal()
         _check_task(task)
-        self._settings = settings(
+        given = locals()
+        defaults = {key: each.default for key, each in signature(Trainer).parameters.items() if key != "eval_dataset"}
+        self._given = {key: given[key] for key, default in defaults.items() if given[key] != default}
+        self._config = run_config(
             model,
+            prompt,
+            config_dir,
+            device,
             weights=weights,
-            device=device,
             dtype=dtype,
             interpolation=interpolation,
             batch_size=batch_size,
             workers=workers,
-            prompt=prompt,
-            config_dir=config_dir,
         )
         self._config_dir = config_dir
-        self._has_data = eval_dataset is not None
+        self._dataset = eval_dataset
         if eval_dataset is not None:
-            self._settings["dataset"] = data_set(eval_dataset, config_dir)
-        self._config = checked(self._settings)
-        self._classifier: Classifier | None = None
+            self._config["dataset"] = dataset_config(eval_dataset, config_dir)
+        self._checked = checked(self._config)
+        self._pipeline: Pipeline | None = None
         self._classes: list[str] | None = None
 
-    def evaluate(self, eval_dataset: DataChoice | None = None) -> run_record.Record:
-        """Scores the data set, logs `Top1 Accuracy=…` and gives the record, which a run folder keeps.
+    def evaluate(self, eval_dataset: DataChoice | None = None) -> Record:
+        """Scores the data set, logs `Top1 Accuracy=…` and returns the record.
 
-        The folder is `outputs/<date>/<time>_<model>/`, as the command line's, below the current one.
+        It leaves what the command line leaves: the folder `outputs/<date>/<time>_<model>/` below the current one with
+        record, result files, page and log, and a line in `outputs/index.csv`.
 
         Raises:
-            ZeroshotError: there is no data set, or something can't be read; the folder's record has the line too.
+            ZeroshotError: there is no data set, or something can't be read; the record in the folder has the line too.
         """
-        _speak()
-        wanted = self._settings
-        if eval_dataset is not None:
-            wanted = wanted | {"dataset": data_set(eval_dataset, self._config_dir)}
-        elif not self._has_data:
+        log_to_terminal()
+        dataset = self._dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
             raise ZeroshotError("there is nothing to evaluate on: give eval_dataset=, a folder or a data set's name")
-        return _evaluated(checked(wanted))
+        config = self._config
+        if eval_dataset is not None:
+            config = config | {"dataset": dataset_config(eval_dataset, self._config_dir)}
+        name = checked(config).model.name
+        request = run.Request(config, [], {"python": self._code(dataset)})
+        folder = claim(Path("outputs", f"{time.strftime('%Y-%m-%d/%H-%M-%S')}_{name}"))
+        with log_file(folder):
+            return run.run_in_folder(request, folder)
 
     def predict(
         self, input_data: Images, candidate_labels: Sequence[str] | None = None, top_k: int | None = None
     ) -> list[Scores]:
-        """What `pipeline` gives for these images; it is written to `./run_record.txt` too.
+        """Returns what `pipeline` returns for these images, and writes it to `./results.txt`.
 
-        Without `candidate_labels` the class names of the data set are taken.
+        Without `candidate_labels` the class names of the data set are the labels.
 
         Raises:
             ZeroshotError: there are no labels and no data set, or an image can't be read.
         """
-        _speak()
-        if candidate_labels is None and not self._has_data:
+        log_to_terminal()
+        if candidate_labels is None and self._dataset is None:
             raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …], or eval_dataset=")
-        listed = as_list(input_data)
+        images = as_list(input_data)
         labels = self._class_names() if candidate_labels is None else candidate_labels
-        if self._classifier is None:
-            self._classifier = Classifier(self._settings, config_dir=self._config_dir)
-        made = self._classifier(listed, labels, top_k=top_k)
-        paragraphs = (
-            predict.paragraph({"image": _name(image, place), "scores": scores})
-            for place, (image, scores) in enumerate(zip(listed, made, strict=True), start=1)
-        )
-        with run_folder.whole(Path(predict.TEXT), errors="backslashreplace") as file:
-            file.writelines(f"{paragraph}\n" for paragraph in paragraphs)
-        log.info("output result is saved at ./%s", predict.TEXT)
-        return made
+        if self._pipeline is None:
+            self._pipeline = Pipeline(self._config, config_dir=self._config_dir)
+        predictions = self._pipeline(images, labels, top_k=top_k)
+        with whole_file(Path(PREDICTION_TEXT), errors="backslashreplace") as file:
+            for number, (image, scores) in enumerate(zip(images, predictions, strict=True), start=1):
+                file.write(paragraph({"image": _name(image, number), "scores": scores}) + "\n")
+        log.info("output result is saved at ./%s", PREDICTION_TEXT)
+        return predictions
 
     def _class_names(self) -> list[str]:
         if self._classes is None:
-            self._classes = list(load_data(self._config.dataset).classes)
-        log.info("candidate_labels: the %d classes of %s", len(self._classes), self._config.dataset.name)
+            self._classes = list(load_dataset(self._checked.dataset).classes)
+        log.info("candidate_labels: the %d classes of %s", len(self._classes), self._checked.dataset.name)
         return self._classes
+
+    def _code(self, dataset: DataChoice) -> str:
+        arguments = {"eval_dataset": str(dataset)} | {
+            key: str(value) if isinstance(value, Path) else value for key, value in self._given.items()
+        }
+        listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        return f"from zeroshot import Trainer\n\nTrainer({listed}).evaluate()\n"
 
 
 def show_pipeline_support_model_list(task: str = TASK) -> list[str]:
-    """Logs the models that `pipeline` knows by name, and gives them."""
-    return _show("Pipeline", task)
+    """Logs the models that `pipeline` knows by name, and returns them."""
+    return _show_models("Pipeline", task)
 
 
 def show_trainer_support_model_list(task: str = TASK) -> list[str]:
-    """Logs the models that `Trainer` knows by name, and gives them."""
-    return _show("Trainer", task)
+    """Logs the models that `Trainer` knows by name, and returns them."""
+    return _show_models("Trainer", task)
 
 
-def _show(what: str, task: str) -> list[str]:
+def _show_models(what: str, task: str) -> list[str]:
     _check_task(task)
-    _speak()
+    log_to_terminal()
     known = names("model")
     log.info("%s support model list for %s task is:", what, TASK)
     log.info("   %s", known)
@@ -238,58 +312,28 @@ def _show(what: str, task: str) -> list[str]:
 
 def _check_task(task: str) -> None:
     if task.replace("-", "_") != TASK:
-        raise ZeroshotError(f"task={task} is not known here: give {TASK}")
+        raise ZeroshotError(f"task={task} is unknown: give {TASK}")
 
 
-def _evaluated(config: Config) -> run_record.Record:
-    """The record of one run in a folder of its own, where it also stays if it fails."""
-    plain: Any = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    record = run_record.start_record(plain, [])
-    stamp = time.strftime("%Y-%m-%d/%H-%M-%S")
-    folder = run_folder.claim(Path("outputs", f"{stamp}_{config.model.name}"))
-    try:
-        with _logged(folder):
-            run.run(config, folder, record)
-    except (Exception, KeyboardInterrupt) as error:
-        line = str(error) if isinstance(error, ZeroshotError) else " ".join(f"{type(error).__name__}: {error}".split())
-        run_record.write_record(folder, record | {"error": line})
-        raise
-    finally:
-        run_folder.unlock(folder)
-    return run_record.read_record(folder) or record
+def _labels(labels: Sequence[str]) -> list[str]:
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise ZeroshotError(f"candidate_labels={labels!r} can't be used: give a list of texts such as ['cat', 'dog']")
+    return candidate_labels(labels, place="candidate_labels")
 
 
-@contextmanager
-def _logged(folder: Path) -> Iterator[None]:
-    """Keeps what is logged in the run's folder."""
-    handler = logging.FileHandler(folder / LOG, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("zeroshot")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
+def _top_k(top_k: int | None) -> int | None:
+    if top_k is not None and top_k < 1:
+        raise ZeroshotError(f"top_k={top_k} can't be used: give 1 or more, or None for all labels")
+    return top_k
 
 
-def _name(image: Source, place: int) -> str:
+def _warn_of_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates) -> None:
+    if few_latin_letters(labels):
+        log.warning(FEW_LATIN)
+    warn_of_untrained_words(loaded, fill_templates(labels, *templates))
+
+
+def _name(image: Source, number: int) -> str:
     if isinstance(image, str | Path):
         return str(image)
-    return str(getattr(image, "filename", "")) or f"image {place}"
-
-
-class _Listener(logging.Handler):
-    """Shows this package's lines where nobody has set up logging, as MindFormers showed its own."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
-            print(self.format(record), file=sys.stdout if record.levelno < logging.WARNING else sys.stderr)
-
-
-def _speak() -> None:
-    logger = logging.getLogger("zeroshot")
-    if not any(isinstance(handler, _Listener) for handler in logger.handlers):
-        logger.addHandler(_Listener())
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
+    return str(getattr(image, "filename", "")) or f"image {number}"

@@ -1,4 +1,4 @@
-"""Where runs land: the Hydra callback that finds each run its folder and knows a sweep's, and its table."""
+"""Hydra's callback: a folder of its own for each run, job and sweep, and the table of a sweep."""
 
 import atexit
 import logging
@@ -16,77 +16,83 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from zeroshot import report
-from zeroshot.config.paths import register_home
-from zeroshot.config.validate import resolved
 from zeroshot.errors import ZeroshotError
-from zeroshot.runs import folder as run_folder
-from zeroshot.runs import record as run_record
-from zeroshot.runs import table
 
 current: Path | None = None  # the folder of the sweep that this process runs
-passing: Path | None = None  # the folder that Hydra wants for a sweep whose stage leaves none
+temporary: Path | None = None  # the folder that Hydra is given for a sweep whose stage leaves none
 failed = False  # whether a run of this process failed
-FAILED = "failed"  # the file in a passing folder that says so, since a launcher's jobs are other processes
+FAILED = "failed"  # the file in a temporary folder that says so, since a launcher's jobs are other processes
+LOCK = ".lock"  # of a sweep's folder, while it is read and written
 
 
 class Folders(Callback):
-    """Sees to it that no run and no sweep shares a folder with another, and keeps a sweep's table up to date."""
+    """Gives each run and each sweep a folder that no other has, and keeps a sweep's table up to date."""
 
     def __init__(self) -> None:
         register_resolvers()
 
     def __reduce__(self) -> tuple[type["Folders"], tuple[()]]:
-        return Folders, ()  # made anew in a launcher's process, which wants the resolvers too
+        return Folders, ()  # rebuilt in a launcher's process, which needs the resolvers too
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if config.hydra.output_subdir is None:  # a stage that leaves no run folder
             return
-        with _told("hydra.run.dir"):
-            folder = run_folder.claim(Path(config.hydra.run.dir))
+        from zeroshot.config.paths import expand_path
+        from zeroshot.runs.folder import claim
+
+        with _one_line_error("hydra.run.dir"):
+            folder = claim(expand_path(config.hydra.run.dir))
         with read_write(config), open_dict(config):
             config.hydra.run.dir = str(folder)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        global current, passing
+        global current, temporary
         if config.hydra.output_subdir is None:
-            passing = _passing_folder()
-            _pin(config, passing)
+            temporary = Path(tempfile.mkdtemp(prefix="zeroshot-"))
+            atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+            _fix_sweep_folder(config, temporary)
             return
-        folder = Path(config.hydra.sweep.dir)
+        from zeroshot.config.paths import expand_path
+
+        folder = expand_path(config.hydra.sweep.dir)
         typed: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
-        with _told("hydra.sweep.dir"):
-            if "${now:" in typed["dir"]:  # else it is named outright: an old sweep to go on with
+        with _one_line_error("hydra.sweep.dir"):
+            if "${now:" in typed["dir"]:  # otherwise the user named a folder: an earlier sweep to resume
                 folder = _new_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
-        if "${" in typed["dir"]:
-            _pin(config, folder)
+        if str(folder) != typed["dir"]:
+            _fix_sweep_folder(config, folder)
         current = folder
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **_: Any) -> None:
-        self._gather(config)
+        self._update_table(config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if self._gather(config):
+        if self._update_table(config):
+            from zeroshot import report
+
             report.draw_sweep(Path(config.hydra.sweep.dir))
 
-    def _gather(self, config: DictConfig) -> bool:
+    def _update_table(self, config: DictConfig) -> bool:
         in_sweep = config.hydra.job.get("num") is not None and config.hydra.output_subdir is not None
         if in_sweep:
-            gather(Path(config.hydra.sweep.dir))
+            write_table(Path(config.hydra.sweep.dir))
         return in_sweep
 
 
 def register_resolvers() -> None:
-    """Tells OmegaConf of what our config files ask for: `zeroshot_home` and `job_folder`."""
-    register_home()
+    """Registers the resolvers of our YAML files, `zeroshot_home` and `job_folder`, with OmegaConf."""
+    from zeroshot.config.paths import home
+
+    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
 def job_folder(name: str, *, _root_: DictConfig) -> str:
-    """The resolver of `hydra.sweep.subdir`: the job's folder in its sweep, claimed when it is first asked for.
+    """The resolver of `hydra.sweep.subdir`: the name of the job's folder, which is claimed when it is first asked for.
 
-    A job of this config that is done keeps its folder, and one that was killed has its folder taken over.
+    A complete job of this config, with the weights and data that it has now, keeps its folder; the folder of one that
+    was killed is taken over; otherwise it is a new one.
     """
     sweep = Path(_root_.hydra.sweep.dir)
     decided = OmegaConf.select(_root_, "hydra.runtime.output_dir", throw_on_missing=False)
@@ -94,35 +100,80 @@ def job_folder(name: str, *, _root_: DictConfig) -> str:
         return Path(decided).name
     if _root_.hydra.output_subdir is None:
         return name
+    from zeroshot.runs.folder import HYDRA, claim, take_over
+
     config_digest = digest(_root_)
-    with alone(sweep):
-        folders = [folder for folder in sorted(sweep.iterdir()) if folder.is_dir()]
-        for usable in (run_record.done, run_folder.take_over):
-            for folder in folders:
-                if usable(folder, config_digest):
-                    return folder.name
-        return run_folder.claim(sweep / name, config_digest).name
+    with locked(sweep):
+        folders = [folder for folder in sorted(sweep.iterdir()) if (folder / HYDRA).is_dir()]
+        for folder in folders:
+            if is_done(folder, _root_):
+                return folder.name
+        for folder in folders:
+            if digest_in(folder) == config_digest and take_over(folder):
+                return folder.name
+        return claim(sweep / name).name
 
 
 def digest(composed: DictConfig) -> str:
-    """The digest of a composed config as its record will have it, with or without Hydra's own part."""
+    """The digest of a composed config, with or without Hydra's own part, as its record has it."""
+    from zeroshot.config.validate import resolved
+    from zeroshot.runs import record
+
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        return run_record.digest(resolved(config))
-    except ZeroshotError:  # the job will tell it
+        return record.digest(resolved(config))
+    except ZeroshotError:  # the job will report it
         plain: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-        return run_record.digest(plain)
+        return record.digest(plain)
 
 
-def gather(sweep: Path) -> None:
-    """Writes what a sweep shows of its jobs so far."""
-    with alone(sweep):
+def digest_in(folder: Path) -> str | None:
+    """The digest of the config that Hydra saved in a job's folder; None if it can't be read."""
+    from zeroshot.runs.folder import HYDRA
+
+    try:
+        saved = OmegaConf.load(folder / HYDRA / "config.yaml")
+    except Exception:  # cut short, or not there yet
+        return None
+    return digest(saved) if isinstance(saved, DictConfig) else None
+
+
+def is_done(folder: Path, composed: DictConfig) -> bool:
+    """Whether a folder holds the complete record of a run of this config on the weights and data that it has now."""
+    from zeroshot.runs.record import is_complete, read_record
+
+    record = read_record(folder)
+    if record is None or not is_complete(record, digest(composed)):
+        return False
+    from zeroshot.stages.inputs import are_unchanged
+
+    return are_unchanged(record)
+
+
+def write_table(sweep: Path) -> None:
+    """Writes the table of what a sweep's jobs have left so far."""
+    from zeroshot.runs import table
+
+    with locked(sweep):
         table.write(sweep)
 
 
+def print_table(sweep: Path) -> None:
+    """Writes and draws the sweep once more, and prints its table."""
+    from zeroshot import report
+    from zeroshot.runs import table
+
+    write_table(sweep)
+    report.draw_sweep(sweep)
+    print(table.told(sweep), end="")  # noqa: T201
+    print(f"the sweep: {sweep}")  # noqa: T201
+
+
 def all_done() -> bool:
-    """Whether nothing failed in this process and its launcher's, and no job of the sweep lacks its complete record."""
-    elsewhere = passing is not None and (passing / FAILED).exists()
+    """Whether no run failed in this process and its launcher's, and every job of the sweep left a complete record."""
+    from zeroshot.runs import table
+
+    elsewhere = temporary is not None and (temporary / FAILED).exists()
     return not (failed or elsewhere or (current is not None and current.is_dir() and not table.complete(current)))
 
 
@@ -136,18 +187,18 @@ def note_failure() -> None:
 
 
 @contextmanager
-def alone(sweep: Path) -> Iterator[None]:
-    """Holds a sweep's folder against other processes, for as long as one looks and then writes."""
+def locked(sweep: Path) -> Iterator[None]:
+    """Holds a sweep's folder against other processes."""
     from filelock import FileLock
 
     sweep.mkdir(parents=True, exist_ok=True)
-    with FileLock(sweep / ".lock"):
+    with FileLock(sweep / LOCK):
         yield
 
 
 @contextmanager
-def _told(key: str) -> Iterator[None]:
-    """Ends the command with one line where a folder can't be made: of a callback's error Hydra makes a warning."""
+def _one_line_error(key: str) -> Iterator[None]:
+    """Ends the command with one line where a folder can't be made: Hydra makes a warning of a callback's error."""
     try:
         yield
     except (OSError, ZeroshotError) as error:
@@ -155,26 +206,12 @@ def _told(key: str) -> Iterator[None]:
         raise SystemExit(1) from error
 
 
-def _pin(config: DictConfig, folder: Path) -> None:
-    """Sets the sweep's folder, for Hydra and for each job, which is composed anew from the overrides."""
+def _fix_sweep_folder(config: DictConfig, folder: Path) -> None:
+    """Sets the sweep's folder, for Hydra and for each job, which is composed again from the overrides."""
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(folder)
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
-
-
-class BelowWarning(logging.Filter):
-    """Lets through what is told, and keeps back what is wrong."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno < logging.WARNING
-
-
-def _passing_folder() -> Path:
-    """For a sweep of a stage that leaves no folder: Hydra wants one all the same."""
-    folder = Path(tempfile.mkdtemp(prefix="zeroshot-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def _new_folder(folder: Path) -> Path:
@@ -186,3 +223,10 @@ def _new_folder(folder: Path) -> Path:
         except FileExistsError:
             number += 1
             tried = folder.with_name(f"{folder.name}-{number}")
+
+
+class BelowWarning(logging.Filter):
+    """Passes on what is below a warning: that goes to stdout, the rest to stderr."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING

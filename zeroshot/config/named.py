@@ -28,6 +28,18 @@ def architecture(model: Model) -> Architecture:
     return Architecture(**{name: getattr(model, name) for name in Architecture.__dataclass_fields__})
 
 
+def dataset_names_by_folder() -> dict[str, str]:
+    """The downloadable data sets of `conf/dataset/` by the name of their usual folder, such as cifar-100-python."""
+    found = {}
+    for name in names("dataset"):
+        loaded = OmegaConf.to_container(
+            OmegaConf.load(source_folder("conf") / "dataset" / f"{name}.yaml"), resolve=False
+        )
+        if isinstance(loaded, dict) and loaded.get("sources"):
+            found[str(loaded["root"]).rsplit("/", 1)[-1]] = name
+    return found
+
+
 def prompt_templates(name: str) -> list[str]:
     """The templates of a prompt set of `conf/prompt/`."""
     return list(OmegaConf.load(source_folder("conf") / "prompt" / f"{name}.yaml").templates)

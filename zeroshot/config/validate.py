@@ -1,20 +1,24 @@
-"""A composed config → a checked one: typed, resolved, in its bounds; mistakes are told by their key."""
+"""A composed config → a checked one: interpolations resolved, every key typed, present and in its bounds."""
 
 import copy
+import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from zeroshot.config.schema import DATASETS, STAGES, Config, Model, Predict, Report
+from zeroshot.config.explain import explain
+from zeroshot.config.named import architecture
+from zeroshot.config.schema import DATASETS, STAGES, Config, Device, Model, Predict, Prompt, Report
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.architecture import HEAD_WIDTH, Architecture
+from zeroshot.models.architecture import Architecture
 
 USER_TEXTS = (("prompt", "templates"), ("stage", "images"), ("stage", "labels"))
+OPTIONAL_SIZES = ("vision_heads", "text_heads", "vision_mlp_width")
 
 
 def resolved(composed: DictConfig) -> dict[str, Any]:
-    """The composed config as plain values, with the interpolations of our files done and those in user text left alone.
+    """The composed config as plain values: our files' interpolations are resolved, those in the user's texts are kept.
 
     Raises:
         ZeroshotError: an interpolation can't be resolved.
@@ -24,43 +28,41 @@ def resolved(composed: DictConfig) -> dict[str, Any]:
     try:
         config: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True, enum_to_str=True)
     except OmegaConfBaseException as error:
-        raise ZeroshotError(_readable(error)) from error
+        raise ZeroshotError(explain(error)) from error
     for (group, key), text in texts.items():
         config[group][key] = text
     return config  # type: ignore[no-any-return]
 
 
 def checked(config: dict[str, Any]) -> Config:
-    """The resolved config with every key typed, present and in its bounds.
+    """The resolved config as dataclasses.
 
     Raises:
-        ZeroshotError: a key is missing, of a wrong type, out of its bounds, or not one of its kind's.
+        ZeroshotError: a key is missing, unknown, of a wrong type or out of its bounds; the line names it.
     """
     plain = copy.deepcopy(config)
     texts = _take_texts(plain)
     plain["dataset"] = _typed(plain, "dataset", DATASETS, "kind")
     plain["stage"] = _typed(plain, "stage", STAGES, "name")
+    for group in ("model", "prompt", "device"):
+        if not isinstance(plain.get(group), dict):
+            raise ZeroshotError(f"{group} has no keys: choose one with {group}=NAME")
     try:
         built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
-        raise ZeroshotError(_readable(error)) from error
+        raise ZeroshotError(explain(error)) from error
     assert isinstance(built, Config)
     for (group, key), text in texts.items():
         setattr(getattr(built, group), key, text)
-    _check_sizes(built.model)
-    batch_size, workers = built.device.batch_size, built.device.workers
-    _check(batch_size is None or batch_size >= 1, "device.batch_size", batch_size, "give 1 or more, or null")
-    _check(workers >= 1, "device.workers", workers, "give 1 or more")
-    if (limit := built.dataset.limit) is not None:
-        _check(limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
+    _check_model(built.model)
+    _check_device(built.device)
+    _check_prompt(built.prompt)
+    limit = built.dataset.limit
+    _check(limit is None or limit >= 1, "dataset.limit", limit, "give 1 or more, or null for all images")
     if isinstance(built.stage, Predict):
         _check_predict(built.stage)
     if isinstance(built.stage, Report):
         _check_report(built.stage)
-    templates = built.prompt.templates
-    _check(isinstance(templates, list) and bool(templates), "prompt.templates", templates, "give a list such as ['{}']")
-    for template in templates:
-        _check(isinstance(template, str), "prompt.templates", template, "it is not a text: quote it")
     return built
 
 
@@ -76,30 +78,49 @@ def _take_texts(config: dict[str, Any]) -> dict[tuple[str, str], Any]:
 def _typed(config: dict[str, Any], group: str, kinds: dict[str, type], key: str) -> Any:
     node = config.get(group)
     kind = node.get(key) if isinstance(node, dict) else None
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ZeroshotError(f"{group}.{key}={kind} is not one of {', '.join(kinds)}: choose one with {group}=NAME")
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[kind]), node))
     except OmegaConfBaseException as error:
-        raise ZeroshotError(_readable(error, group)) from error
+        raise ZeroshotError(explain(error, group=group)) from error
 
 
-def _check_sizes(model: Model) -> None:
+def _check_model(model: Model) -> None:
     for name in Architecture.__dataclass_fields__:
-        _check(getattr(model, name) >= 1, f"model.{name}", getattr(model, name), "give 1 or more")
-    _check(
-        model.image_size % model.patch_size == 0,
-        "model.image_size",
-        model.image_size,
-        f"it must be a multiple of model.patch_size={model.patch_size}",
-    )
-    for key in ("vision_width", "text_width"):
-        _check(
-            getattr(model, key) % HEAD_WIDTH == 0,
-            f"model.{key}",
-            getattr(model, key),
-            f"it must be a multiple of {HEAD_WIDTH}",
+        size = getattr(model, name)
+        optional = name in OPTIONAL_SIZES
+        _check(size is None if optional and size is None else size >= 1, f"model.{name}", size, "give 1 or more")
+    multiple = f"it must be a multiple of model.patch_size={model.patch_size}"
+    _check(model.image_size % model.patch_size == 0, "model.image_size", model.image_size, multiple)
+    sizes = architecture(model)
+    for tower, width, heads in (
+        ("vision", sizes.vision_width, model.vision_heads),
+        ("text", sizes.text_width, model.text_heads),
+    ):
+        remedy = (
+            "it must be a multiple of 64" if heads is None else f"it must be a multiple of model.{tower}_heads={heads}"
         )
+        _check(width % (heads or 64) == 0, f"model.{tower}_width", width, remedy)
+    for key, values in (("mean", model.mean), ("std", model.std)):
+        holds = len(values) == 3 and all(math.isfinite(value) and (key == "mean" or value > 0) for value in values)
+        _check(holds, f"model.{key}", values, "give three numbers, for red, green and blue, as fractions of 1")
+
+
+def _check_device(device: Device) -> None:
+    _check(device.id >= 0, "device.id", device.id, "give 0 or more")
+    _check(
+        device.batch_size is None or device.batch_size >= 1, "device.batch_size", device.batch_size, "give 1 or more"
+    )
+    _check(device.workers >= 1, "device.workers", device.workers, "give 1 or more")
+
+
+def _check_prompt(prompt: Prompt) -> None:
+    templates = prompt.templates
+    remedy = "give a list such as prompt.templates='[\"a photo of a {}.\"]'"
+    _check(isinstance(templates, list) and bool(templates), "prompt.templates", templates, remedy)
+    for template in templates:
+        _check(isinstance(template, str), "prompt.templates", template, "it is not text: quote it")
 
 
 def _check_predict(stage: Predict) -> None:
@@ -112,7 +133,7 @@ def _check_predict(stage: Predict) -> None:
     for key, items in (("stage.images", stage.images), ("stage.labels", stage.labels)):
         _check(isinstance(items, list | None), key, items, f"give a list, {key}='[…,…]'")
         for item in items or []:
-            _check(isinstance(item, str), key, item, "it is not a text: quote it")
+            _check(isinstance(item, str), key, item, "it is not text: quote it")
     if (stage.labels is None) == (stage.labels_file is None):
         raise ZeroshotError(
             "give the candidate labels with stage.labels='[cat,dog]' or stage.labels_file=FILE, one of them"
@@ -122,9 +143,11 @@ def _check_predict(stage: Predict) -> None:
 def _check_report(stage: Report) -> None:
     for key in ("model", "dataset", "prompt"):
         names = getattr(stage, key)
-        setattr(stage, key, [names] if isinstance(names, str) else names)
-        for name in getattr(stage, key) or []:
-            _check(isinstance(name, str), f"stage.{key}", name, "it is not a text: quote it")
+        names = [names] if isinstance(names, str) else names
+        setattr(stage, key, names)
+        _check(isinstance(names, list | None), f"stage.{key}", names, "give a name or a list of names")
+        for name in names or []:
+            _check(isinstance(name, str), f"stage.{key}", name, "it is not text: quote it")
     pair = stage.compare
     two = isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, str) for each in pair)
     _check(pair is None or two, "stage.compare", pair, "give two run folders, stage.compare='[FOLDER,FOLDER]'")
@@ -133,12 +156,3 @@ def _check_report(stage: Report) -> None:
 def _check(holds: bool, key: str, value: object, remedy: str) -> None:
     if not holds:
         raise ZeroshotError(f"{key}={value} can't be used: {remedy}")
-
-
-def _readable(error: OmegaConfBaseException, group: str | None = None) -> str:
-    key = getattr(error, "full_key", None) or ""
-    if group and not key.startswith(group):
-        key = f"{group}.{key}"
-    reason = str(error.msg if hasattr(error, "msg") and error.msg else error).split("\n")[0]
-    remedy = "" if "issing mandatory" not in reason else f": give it with {key}=…"
-    return f"{key}: {reason}{remedy}"

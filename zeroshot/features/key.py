@@ -26,7 +26,7 @@ def feature_key(
 ) -> dict[str, Any]:
     """What two runs must share, so that an image's feature is the same in both to the last bit.
 
-    `model`, `device` and `versions` are the record's. The size of a batch is part of it, since a network's rows may differ in
+    `model`, `device`, `versions`: the record's. The size of a batch is part of it, since a network's rows may differ in
     their last bits between shapes (on a CPU, batches of one do), and so are the processor, the versions of what
     computes, and the code of `zeroshot.models`.
     """

@@ -74,7 +74,7 @@ def draw(page: Path, draw_run: Callable[[Path], object], draw_sweep: Callable[[P
         "dataset": sorted({run.dataset for run in runs if run.dataset}),
         "prompt": sorted({run.prompt for run in runs if run.prompt}),
     }
-    run_folder.write(
+    run_folder.write_text(
         page, render("index.html", {"runs": runs, "sweeps": sweeps, "choices": choices, "root": root.name})
     )
 

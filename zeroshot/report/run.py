@@ -33,7 +33,7 @@ def draw(page: Path, images: Sequence[Picture] | None) -> None:
         template = "prediction.html"
     else:
         template = "failed.html"
-    run_folder.write(page, render(template, context))
+    run_folder.write_text(page, render(template, context))
 
 
 def about(record: Record, folder: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def draw(page: Path) -> None:
     }
     if done:
         _figures(folder / FIGURES, context["bars"], matrices)
-    run_folder.write(page, render("sweep.html", context))
+    run_folder.write_text(page, render("sweep.html", context))
 
 
 def bars(done: Sequence[Row]) -> list[Bar]:

@@ -1,1 +1,1 @@
-"""What runs leave: folders, records, tables and the history."""
+"""What runs leave: folders, records, result files, tables and the history."""

@@ -11,7 +11,9 @@ from zeroshot.scoring.ranking import Ranking
 def write_evaluation(folder: Path, data: ImageSet, ranking: Ranking) -> None:
     """Writes `predictions.csv`, `per_class.csv` and `confusion.csv`, in data-set and class order."""
     names = data.classes
-    rows = zip(data.indices, data.labels, ranking.ids, ranking.probabilities, strict=True)
+    rows = zip(
+        data.indices[ranking.places], data.labels[ranking.places], ranking.ids, ranking.probabilities, strict=True
+    )
     write_csv(
         folder / "predictions.csv",
         ("index", "label", "prediction", "score", "top5"),
@@ -20,7 +22,7 @@ def write_evaluation(folder: Path, data: ImageSet, ranking: Ranking) -> None:
             for index, label, ids, scores in rows
         ),
     )
-    counts = confusion(data.labels, ranking.ids[:, 0], len(names))
+    counts = confusion(data.labels[ranking.places], ranking.ids[:, 0], len(names))
     predicted = counts.sum(axis=0)
     write_csv(
         folder / "per_class.csv",

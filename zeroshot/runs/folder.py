@@ -1,155 +1,159 @@
-"""The folder of a run: its name, who holds it, and files that are written whole or not at all."""
+"""The folder of a run: its file names, its lock, and files that are written whole or not at all."""
 
 import csv
 import io
-import json
+import logging
 import os
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from zeroshot.errors import ZeroshotError
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 RECORD = "result.json"
 LOCK = "run.lock"
-RECORDS = (RECORD, "results.txt")  # either makes a folder a finished run's
+LOG = "zeroshot.log"
+HYDRA = ".hydra"
+PREDICTIONS = "predictions.csv"
+PER_CLASS = "per_class.csv"
+CONFUSION = "confusion.csv"
+PREDICTION_TEXT = "results.txt"
+PREDICTION_LINES = "predictions.jsonl"
+PAGE = "report.html"
+FIGURES = "figures"
+# a folder with any of these is never used for a new run, which would replace them
+REPLACED = (RECORD, LOG, HYDRA, PREDICTIONS, PER_CLASS, CONFUSION, PREDICTION_TEXT, PREDICTION_LINES, PAGE, FIGURES)
+
+log = logging.getLogger(__name__)
+
+_locks: dict[Path, "BaseFileLock"] = {}  # the folders that this process holds
+_locks_guard = threading.Lock()
 
 
-def claim(folder: Path, config_digest: str | None = None) -> Path:
-    """The folder, or the next free `-2`, `-3`, made and locked for this process: never one with another run in it."""
-    tried = folder
-    number = 1
-    while not lock(tried, config_digest):
+def claim(folder: Path) -> Path:
+    """Creates and locks the folder, or the next free `-2`, `-3`: one without a run and without files of its names.
+
+    The lock is held until `release`, or until this process ends.
+
+    Raises:
+        ZeroshotError: the folder can't be created or written.
+    """
+    tried, number = folder, 1
+    while not _claim_exactly(tried):
         number += 1
         tried = folder.with_name(f"{folder.name}-{number}")
     return tried
 
 
-def lock(folder: Path, config_digest: str | None = None) -> bool:
-    """Makes and locks a folder; False if another run's record or lock lies in it, True if this process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            json.dump(_this_process(config_digest), file)
-    except FileExistsError:
-        return _is_ours(lock_owner(folder))
-    except OSError as error:
-        raise ZeroshotError(f"{folder}: can't write there ({error.strerror}): choose hydra.run.dir=FOLDER") from error
-    if any((folder / record).exists() for record in RECORDS):
-        path.unlink()
-        return False
-    return True
+def take_over(folder: Path) -> bool:
+    """Locks the folder of a run that died without a record; False if its run is alive or has left its record.
 
-
-def take_over(folder: Path, config_digest: str) -> bool:
-    """Locks the folder of a run of this config which a process of this machine died in; False if it is no such folder.
-
-    Two processes must not ask this at the same time: hold a lock of your own meanwhile.
+    The files that it had not finished writing are removed.
     """
-    owner = lock_owner(folder)
-    if owner is None or owner.get("config_digest") != config_digest or (folder / RECORD).exists():
+    if not _lock(folder):
         return False
-    if owner.get("host") != socket.gethostname() or _born(owner["pid"]) == owner.get("born"):  # it may still run
+    if (folder / RECORD).exists():
+        release(folder)
         return False
-    for leftover in folder.glob(f".*.{owner['pid']}"):  # files that it had not written whole
-        leftover.unlink(missing_ok=True)
-    write(folder / LOCK, json.dumps(_this_process(config_digest)))
+    for unfinished in folder.glob(".*.part"):
+        unfinished.unlink(missing_ok=True)
     return True
 
 
-def lock_owner(folder: Path) -> dict[str, Any] | None:
-    """Who holds a folder, `{host, pid, born, started, config_digest}`; None if nobody does."""
+def holds(folder: Path) -> bool:
+    """Whether this process has locked the folder."""
+    with _locks_guard:
+        return folder.absolute() in _locks
+
+
+def release(folder: Path) -> None:
+    """Unlocks a folder that this process holds."""
+    with _locks_guard:
+        lock = _locks.pop(folder.absolute(), None)
+    if lock is not None:
+        (folder / LOCK).unlink(missing_ok=True)  # while it is held: whoever waits for it checks the folder again
+        lock.release()
+
+
+def _claim_exactly(folder: Path) -> bool:
     try:
-        owner = json.loads((folder / LOCK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return owner if isinstance(owner, dict) else None
+        folder.mkdir(parents=True, exist_ok=True)
+        if any((folder / name).exists() for name in REPLACED) or not _lock(folder):
+            return False
+    except OSError as error:
+        raise ZeroshotError(f"{folder}: can't be written ({error.strerror or error}): choose another folder") from error
+    if any((folder / name).exists() for name in REPLACED):  # a run that ended before we had the lock
+        release(folder)
+        return False
+    return True
 
 
-def _this_process(config_digest: str | None) -> dict[str, Any]:
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "pid": pid,
-        "born": _born(pid),
-        "started": now(),
-        "config_digest": config_digest,
-    }
+def _lock(folder: Path) -> bool:
+    """Takes the folder's lock without waiting.
 
+    It is an advisory lock of the operating system (flock), which ends with the process that holds it, in whatever
+    container that runs, and which hosts that share a disk see as far as its file system supports that.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
 
-def _is_ours(owner: Mapping[str, Any] | None) -> bool:
-    """Whether a lock is this process's: of no other, not even of an earlier one with the same number."""
-    ours = _this_process(None)
-    return owner is not None and all(owner.get(key) == ours[key] for key in ("host", "pid", "born"))
-
-
-def _born(pid: int) -> str | None:
-    """When a process of this machine began, where the system tells, or an empty text; None if it doesn't run."""
-    if Path("/proc/self/stat").exists():
+    key = folder.absolute()
+    with _locks_guard:
+        if key in _locks:
+            return False
+        lock: BaseFileLock = FileLock(key / LOCK)
         try:
-            state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if state in ("Z", "X") else fields[18]
-    if os.name == "nt":  # a signal of 0 would not ask there, but interrupt
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return ""
-
-
-def unlock(folder: Path) -> None:
-    """Gives a folder up, its record written."""
-    (folder / LOCK).unlink(missing_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except NotImplementedError:
+            log.warning("%s: its file system has no locks; a run that is killed leaves %s there", folder, LOCK)
+            lock = SoftFileLock(key / LOCK)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return False
+        _locks[key] = lock
+        return True
 
 
 @contextmanager
-def whole(path: Path, errors: str = "strict") -> Iterator[TextIO]:
-    """A text file to write to, there whole once the block ends and not at all if it fails; `errors` as in `open`."""
-    with _unfinished(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
+def whole_file(path: Path, errors: str = "strict") -> Iterator[TextIO]:
+    """A text file that gets its name once the block ends, and is removed if the block fails; `errors` as in `open`."""
+    with _unfinished(path) as part, part.open("w", encoding="utf-8", errors=errors, newline="") as file:
         yield file
 
 
-def write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
-    with whole(path) as file:
+    with whole_file(path) as file:
         file.write(text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
-    with _unfinished(path) as temporary:
-        temporary.write_bytes(content)
-
-
-@contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """Where to write what gets its own name once the block ends, and goes if it fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _unfinished(path) as part:
+        part.write_bytes(content)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV file with `\\n` at its lines' ends, whole or not at all."""
+    """Writes a CSV file with `\\n` line ends, whole or not at all."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write(path, buffer.getvalue())
+    write_text(path, buffer.getvalue())
 
 
-def now() -> str:
-    """The time as records tell it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

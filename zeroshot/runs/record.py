@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import platform
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -11,17 +15,43 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from zeroshot import __version__
-from zeroshot.runs.folder import RECORD, now, write
+from zeroshot.runs.folder import RECORD, write_text
 
 SCHEMA = 1
 
 Record = dict[str, Any]
 
 
-def write_record(folder: Path, record: Record) -> None:
-    """Writes `result.json`, with the time: the last file of a run, so that a folder which has it is complete."""
-    record = record | {"finished": now()}
-    write(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def start_record(config: Mapping[str, Any], overrides: Sequence[str]) -> Record:
+    """The keys that every record has, of a run that failed too, from before the work starts."""
+    return {
+        "schema": SCHEMA,
+        "stage": config["stage"]["name"],
+        "config": dict(config),
+        "config_digest": digest(config),
+        "versions": versions(),
+        "overrides": list(overrides),
+    }
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Writes `result.json` with the time and returns its path. It is the last file of a run, which it makes complete.
+
+    Where the folder takes no more bytes, the record is written into the system's folder for temporary files.
+
+    Raises:
+        OSError: it can't be written there either.
+    """
+    text = json.dumps(record | {"finished": now()}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path = folder / RECORD
+    try:
+        write_text(path, text)
+    except OSError:
+        descriptor, name = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=f".{RECORD}")
+        path = Path(name)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    return path
 
 
 def read_record(folder: Path) -> Record | None:
@@ -33,33 +63,23 @@ def read_record(folder: Path) -> Record | None:
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
-def done(folder: Path, config_digest: str) -> bool:
-    """Whether a folder holds the complete record of a run of this config."""
-    record = read_record(folder)
-    return record is not None and "error" not in record and record["config_digest"] == config_digest
+def is_complete(record: Record | None, config_digest: str) -> bool:
+    """Whether a record is that of a run of this config that did not fail."""
+    return record is not None and "error" not in record and record.get("config_digest") == config_digest
 
 
 def digest(config: Mapping[str, Any]) -> str:
-    """What tells one resolved config from another, in 16 hex digits."""
+    """A digest of a resolved config, 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def start_record(config: Mapping[str, Any], overrides: Sequence[str]) -> Record:
-    """The keys that every record has, failed or not, from before the work starts."""
-    return {
-        "schema": SCHEMA,
-        "stage": config["stage"]["name"],
-        "config": dict(config),
-        "config_digest": digest(config),
-        "versions": versions(),
-        "overrides": list(overrides),
-    }
+def now() -> str:
+    """The time in UTC, to the second, as records have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of those that numbers hang on."""
-    import platform
-
+    """The versions of this package, of Python and of the packages on which results depend."""
     found = {"zeroshot": __version__, "python": platform.python_version()}
     for package in ("mindspore", "numpy", "pillow", "hydra-core", "ftfy", "regex"):
         try:

@@ -61,10 +61,9 @@ def rows(sweep: Path) -> list[Row]:
     for folder in sorted(sweep.iterdir(), key=lambda path: _natural(path.name)):
         if not (folder / ".hydra").is_dir():
             continue
-        record, owner = run_record.read_record(folder), run_folder.lock_owner(folder)
+        record = run_record.read_record(folder)
         if record is None:
-            found = _unfinished(folder, owner)
-            time = "" if owner is None else str(owner.get("started", ""))
+            found, time = _unfinished(folder), ""
         else:
             found, time = row(folder, record), record["finished"]
         key = found["config_digest"] or folder.name
@@ -87,7 +86,7 @@ def write(sweep: Path) -> None:
         COLUMNS,
         [["" if each[column] is None else each[column] for column in COLUMNS] for each in listed],
     )
-    run_folder.write(sweep / "table.md", markdown(listed))
+    run_folder.write_text(sweep / "table.md", markdown(listed))
 
 
 def told(sweep: Path) -> str:
@@ -228,13 +227,13 @@ def _options(listed: Sequence[Row]) -> list[str]:
     ]
 
 
-def _unfinished(folder: Path, owner: dict[str, Any] | None) -> Row:
+def _unfinished(folder: Path) -> Row:
     """A job without a record: it still runs, or was killed."""
     config, overrides = _loaded(folder / ".hydra" / "config.yaml"), _loaded(folder / ".hydra" / "overrides.yaml")
     return _named(folder, config if isinstance(config, dict) else {}) | {
         "status": UNFINISHED,
         "overrides": " ".join(map(str, overrides)) if isinstance(overrides, list) else None,
-        "config_digest": None if owner is None else owner.get("config_digest"),
+        "config_digest": None,
     }
 
 

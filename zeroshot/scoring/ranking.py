@@ -46,9 +46,8 @@ def rank(
 ) -> Iterator[Ranking]:
     """Ranks the classes for each batch of images, at most `k` of them.
 
-    Probabilities are softmax(logit scale × cosine) over all classes; equal scores keep the order of the classes. All of
-    it is computed in float64 and in blocks of one shape, so that neither the size of a batch nor its other images change
-    a bit of it.
+    Probabilities are softmax(logit scale × cosine) over all classes; equal scores keep the order of the classes. All is
+    computed in float64 and in blocks of one shape, so that neither batch size nor other images change a bit.
     """
     k = min(k, len(class_embeddings))
     for batch in batches:

@@ -239,5 +239,5 @@ def identify(tensors: Tensors) -> str | None:
 
 def _identities() -> dict[str, str]:
     """Names by tensor digest, of those models whose digest is known."""
-    table = json.loads(resources.files("zeroshot.models").joinpath("identities.json").read_text())
+    table = json.loads(resources.files("zeroshot.models.checkpoints").joinpath("identities.json").read_text())
     return {digest: name for name, digest in table.items() if digest}

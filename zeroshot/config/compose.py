@@ -1,0 +1,78 @@
+"""Composition of a run's config by Hydra, for callers from Python and for the command line's error messages."""
+
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from zeroshot.config.explain import explain
+from zeroshot.config.paths import expand_path, home, source_folder
+from zeroshot.config.schema import Config
+from zeroshot.config.validate import resolved
+from zeroshot.errors import ZeroshotError
+
+NAME = re.compile(r"[\w.@+-]+")
+
+_guard = threading.Lock()  # Hydra's state is global to the process
+
+
+def register() -> None:
+    """Registers the schema, the experiments and the resolver of our YAML files with Hydra and OmegaConf."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in source_folder("experiments").glob("*.yaml"):
+        store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
+    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+
+
+def compose(
+    choices: Mapping[str, str], values: Mapping[str, Any], config_dir: str | Path | None = None
+) -> dict[str, Any]:
+    """The resolved config that the command line would compose.
+
+    Args:
+        choices: the names of `model`, `dataset`, `prompt`, `device` and `stage`, ours or those in `config_dir`.
+        values: what replaces single keys (`model.interpolation`) or whole groups (`model`), None for what stays.
+        config_dir: a folder as for `--config-dir`.
+
+    Raises:
+        ZeroshotError: a choice does not exist, or its file can't be read or composed.
+    """
+    overrides = []
+    for group, name in choices.items():
+        if not NAME.fullmatch(name):
+            raise ZeroshotError(f"{group}={name} is not a name of conf/{group}: choose one, or give config_dir=FOLDER")
+        overrides.append(f"{group}={name}")
+    if config_dir is not None:
+        folder = expand_path(str(config_dir))
+        if not folder.is_dir():
+            raise ZeroshotError(f"config_dir={config_dir} is not a folder: give one that holds model/ or prompt/")
+        overrides.append(f"hydra.searchpath=[{quote(f'file://{folder.absolute()}')}]")
+    with _guard:
+        register()
+        try:
+            with initialize_config_dir(str(source_folder("conf")), job_name="zeroshot", version_base="1.3"):
+                config = resolved(hydra_compose("config", overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ZeroshotError(explain(error, own_folder="config_dir=FOLDER")) from error
+    for key, value in values.items():
+        if value is not None:
+            *groups, last = key.split(".")
+            node = config
+            for group in groups:
+                node = node[group]
+            node[last] = value
+    return config
+
+
+def quote(text: str) -> str:
+    """A text as Hydra's grammar reads it, in double quotes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

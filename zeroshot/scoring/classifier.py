@@ -1,0 +1,92 @@
+"""A classifier of images among candidate labels that may change from call to call."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zeroshot.data.image_source import Source
+from zeroshot.scoring.class_embeddings import embed_classes
+from zeroshot.scoring.prompts import Spelling
+from zeroshot.scoring.ranking import rank
+
+if TYPE_CHECKING:
+    from zeroshot.models.encoder import Encoder
+
+LABEL_SETS = 8  # whose class embeddings are kept
+PROGRESS_FROM = 64  # images
+
+Images = Source | Iterable[Source]
+Scores = list[dict[str, Any]]  # [{"score": float, "label": str}, …], best first
+
+
+class Templates(NamedTuple):
+    """Prompt templates, and whether underscores in labels become spaces."""
+
+    templates: tuple[str, ...]
+    spelling: Spelling
+
+
+class Classifier:
+    """Ranks candidate labels for images; class embeddings are computed once for each set of labels and templates.
+
+    Safe to call from several threads, which then take turns.
+
+    Args:
+        encoder: encodes images and texts.
+        check_texts: is called with labels and templates before a new label set is encoded.
+        progress: passes on the images of a long call.
+    """
+
+    def __init__(
+        self,
+        encoder: "Encoder",
+        check_texts: Callable[[Sequence[str], Templates], None],
+        progress: Callable[[Sequence[Any]], Iterable[Any]],
+    ) -> None:
+        self.encoder = encoder
+        self._check_texts, self._progress = check_texts, progress
+        self._embeddings: OrderedDict[tuple[object, ...], NDArray[np.float64]] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def classify(
+        self, images: Sequence[Source], labels: Sequence[str], templates: Templates, top_k: int
+    ) -> list[Scores]:
+        """A list an image of `{"score", "label"}`, best first; scores are softmax(logit scale × cosine) over all.
+
+        Raises:
+            ZeroshotError: an image can't be read, or a text is too long.
+        """
+        embeddings = self._embed(labels, templates)
+        encoder = self.encoder
+        shown = self._progress(images) if len(images) >= PROGRESS_FROM else images
+        # an image alone is not worth a whole batch; that shape is compiled separately, once
+        batches = encoder.feature_batches(shown, batch_size=1 if len(images) == 1 else None)
+        return [
+            [{"score": score, "label": labels[id]} for id, score in zip(ids, scores, strict=True)]
+            for ranking in rank(batches, embeddings, encoder.logit_scale, top_k)
+            for ids, scores in zip(ranking.ids.tolist(), ranking.probabilities.tolist(), strict=True)
+        ]
+
+    def _embed(self, labels: Sequence[str], templates: Templates) -> NDArray[np.float64]:
+        key = (tuple(labels), templates)
+        with self._guard:
+            if key not in self._embeddings:
+                self._check_texts(labels, templates)
+                self._embeddings[key] = embed_classes(self.encoder, labels, *templates)
+                if len(self._embeddings) > LABEL_SETS:
+                    self._embeddings.popitem(last=False)
+            self._embeddings.move_to_end(key)
+            return self._embeddings[key]
+
+
+def as_list(images: Images) -> list[Source]:
+    """One image or several as a list."""
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        return [images]
+    return list(images)

@@ -1,0 +1,35 @@
+"""`stage=convert`: writes the model's weights as safetensors with OpenAI's tensor names."""
+
+import logging
+
+from zeroshot.config.paths import expand_path
+from zeroshot.config.schema import Config
+from zeroshot.errors import ZeroshotError
+from zeroshot.models.checkpoints import checkpoint as checkpoints
+from zeroshot.stages.weights import load_weights
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Writes `stage.output` and logs the digest by which OpenAI's weights would be recognised.
+
+    Raises:
+        ZeroshotError: the output exists, or the weights can't be read.
+    """
+    output = expand_path(config.stage.output)
+    if output.exists():
+        raise ZeroshotError(f"{output} exists: choose another stage.output, or remove it")
+    checkpoint, model = load_weights(config.model)
+    checkpoints.save(
+        checkpoint.tensors,
+        output,
+        config.stage.dtype.value,
+        token_ids=checkpoint.token_ids,
+        source=f"{checkpoint.path.name} ({model['weights']['format']}, sha256 {model['weights']['sha256']})",
+        activation=config.model.activation.value,
+    )
+    log.info("written: %s", output)
+    log.info("identity: %s", model["weights"]["identity"] or "not known as OpenAI's")
+    digest = checkpoints.tensor_digest(checkpoint.tensors)
+    log.info('its line in zeroshot/models/checkpoints/identities.json: "%s": "%s"', config.model.name, digest)

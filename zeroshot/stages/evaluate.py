@@ -1,0 +1,113 @@
+"""`stage=eval`: scores a model on a data set."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zeroshot import progress
+from zeroshot.config.named import prompt_templates
+from zeroshot.config.schema import Config, Prompt
+from zeroshot.data.image_set import ImageSet
+from zeroshot.features.extract import ImageFeatures
+from zeroshot.runs.evaluation_files import write_evaluation
+from zeroshot.runs.record import Record, references
+from zeroshot.scoring import Evaluation, FeatureBatch, Metrics, evaluate
+from zeroshot.scoring.prompts import fill_templates
+from zeroshot.stages.dataset import class_groups, load_dataset
+from zeroshot.stages.encoder import feature_store, load_model, warn_of_untrained_words
+from zeroshot.stages.result import StageResult, Stopwatch
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> StageResult:
+    """Scores the data set, logs the metrics, and gives the record and the result files.
+
+    Raises:
+        ZeroshotError: data set, weights, device or prompts can't be used.
+    """
+    stopwatch = Stopwatch(time.perf_counter)
+    data = load_dataset(config.dataset)
+    images = data.limited(config.dataset.limit)
+    prompt = describe_prompt(config.prompt)
+    texts = fill_templates(data.classes, prompt["templates"], prompt["class_names"])
+    loaded = load_model(config.model, config.device)
+    warn_of_untrained_words(loaded, texts)
+
+    features = ImageFeatures(loaded.encoder, feature_store(config.model, loaded) if config.stage.cache else None)
+    track = partial(progress.track, description=f"{config.model.name} on {config.dataset.name}")
+    stopwatch.lap("text")
+    evaluation = evaluate(
+        loaded.encoder,
+        images.images,
+        images.labels,
+        data.classes,
+        prompt["templates"],
+        prompt["class_names"],
+        features=_from_lap(stopwatch, features.batches(images.images, track)),
+    )
+    timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
+
+    groups = {name: _group(evaluation, ids) for name, ids in class_groups(config.dataset, data).items()}
+    dataset = {
+        "name": data.name,
+        "split": data.split,
+        "labels": data.label_kind,
+        "fingerprint": data.fingerprint,
+        "size": len(images),
+        "classes": len(data.classes),
+    }
+    whole_test_split = data.split == "test" and len(images) == len(data)
+    published = (
+        references(loaded.model, dataset, prompt, evaluation.metrics.top1, prompt_templates) if whole_test_split else []
+    )
+    for line in summary(len(images), evaluation.metrics, groups, published):
+        log.info(line)
+    record = {"model": loaded.model, "dataset": dataset, "prompt": prompt, "device": loaded.device}
+    record |= {"metrics": vars(evaluation.metrics)} | ({"groups": groups} if groups else {})
+    record |= {"references": published, "timing": timing}
+    return StageResult(record, partial(_write, images, evaluation), images.images)
+
+
+def describe_prompt(prompt: Prompt) -> dict[str, Any]:
+    """What the record says of the prompts; `modified` where they are not those of the set of that name."""
+    return {"name": prompt.name, "templates": list(prompt.templates), "class_names": prompt.class_names.value}
+
+
+def summary(
+    size: int, metrics: Metrics, groups: Mapping[str, Record], published: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The metrics for people, line by line: groups, top-1, the rest, published figures."""
+    lines = []
+    if groups:
+        lines.append(f"{'':14}{'images':>7}{'correct':>9}{'top-1':>9}")
+        for name, each in {"all": {"size": size, **vars(metrics)}, **groups}.items():
+            lines.append(f"{name:14}{each['size']:>7}{each['correct']:>9}{each['top1']:>9.2%}")
+    lines.append(f"Top1 Accuracy={metrics.top1:.2%}")
+    top5 = "" if metrics.top5 is None else f"top-5 {metrics.top5:.2%}, "
+    lines.append(
+        f"{top5}mean per-class recall {metrics.mean_per_class_recall:.2%}, calibration error {metrics.ece:.2%}"
+    )
+    lines += [f"published {each['top1']:.2%} ({each['source']}): {each['delta']:+.2%}" for each in published]
+    return lines
+
+
+def _from_lap(stopwatch: Stopwatch, batches: Iterable[FeatureBatch]) -> Iterator[FeatureBatch]:
+    stopwatch.lap("image")  # once the first batch is asked for, after the texts
+    yield from batches
+
+
+def _group(evaluation: Evaluation, ids: Sequence[int]) -> Record:
+    metrics = evaluation.of_classes(ids)
+    if metrics is None:
+        return {"size": 0, "top1": 0.0, "correct": 0}
+    return {"size": int(np.isin(evaluation.labels, ids).sum()), **vars(metrics)}
+
+
+def _write(images: ImageSet, evaluation: Evaluation, folder: Path) -> None:
+    write_evaluation(folder, images, evaluation.ranking)
