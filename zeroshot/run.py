@@ -61,7 +61,7 @@ def run_in_folder(request: Request, folder: Path) -> Record:
             config = checked(request.config)
             result: StageResult = import_module(f"zeroshot.stages.{WITH_FOLDER[config.stage.name]}").run(config)
         except (Exception, KeyboardInterrupt) as error:
-            _finish(folder, record | {"error": describe(error)})
+            _fail(folder, record, error)
             raise
         record |= result.record
         error = result.error
@@ -73,11 +73,13 @@ def run_in_folder(request: Request, folder: Path) -> Record:
             if error is not None:
                 record["error"] = error
             written = _finish(folder, record)
+        page = draw(folder, result.images)
         if error is not None:
             place = "" if written is None or written.parent == folder else f"; the record is in {written}: make room"
             raise ZeroshotError(error + place)
         log.info("record: %s", folder / RECORD)
-        draw(folder, result.images)
+        if page is not None:
+            log.info("page: %s", page)
         return record
     finally:
         release(folder)
@@ -85,15 +87,14 @@ def run_in_folder(request: Request, folder: Path) -> Record:
 
 def leave_failed_record(request: Request, folder: Path, error: BaseException) -> None:
     """Leaves the record of a run that failed before its stage began."""
-    _finish(folder, start_record(request.config, request.overrides) | request.repeat | {"error": describe(error)})
+    _fail(folder, start_record(request.config, request.overrides) | request.repeat, error)
 
 
-def draw(folder: Path, images: Sequence[Any] | None) -> None:
+def draw(folder: Path, images: Sequence[Any] | None = None) -> Path | None:
     """Draws the run's page; a failure is a warning."""
     from zeroshot import report
 
-    if page := report.draw_run(folder, images):
-        log.info("page: %s", page)
+    return report.draw_run(folder, images)
 
 
 def describe(error: BaseException) -> str:
@@ -103,6 +104,12 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ZeroshotError):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _fail(folder: Path, record: Record, error: BaseException) -> None:
+    _finish(folder, record | {"error": describe(error)})
+    if not isinstance(error, KeyboardInterrupt):
+        draw(folder)
 
 
 def _finish(folder: Path, record: Record) -> Path | None:

@@ -23,11 +23,11 @@ def explain(error: Exception, group: str = "", own_folder: str = "--config-dir F
     """
     message = str(error)
     if found := _MISSING_CHOICE.search(message):
-        group, name, options = found.groups()
+        choice_group, name, options = found.groups()
         known = re.findall(r"^\t(\S+)$", options or "", re.MULTILINE)
         return (
-            f"{group}={name} does not exist{did_you_mean(name, known, f'{group}=')}"
-            f"; choose one of {', '.join(known)}, or give {own_folder} with {group}/{name}.yaml"
+            f"{choice_group}={name} does not exist{did_you_mean(name, known, f'{choice_group}=')}"
+            f"; choose one of {', '.join(known)}, or give {own_folder} with {choice_group}/{name}.yaml"
         )
     if found := _AMBIGUOUS.search(message):
         key, value = found.groups()

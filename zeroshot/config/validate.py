@@ -14,6 +14,7 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Architecture
 
 USER_TEXTS = (("prompt", "templates"), ("stage", "images"), ("stage", "labels"))
+GROUPS = {"model": Model, "prompt": Prompt, "device": Device}
 OPTIONAL_SIZES = ("vision_heads", "text_heads", "vision_mlp_width")
 
 
@@ -44,14 +45,11 @@ def checked(config: dict[str, Any]) -> Config:
     texts = _take_texts(plain)
     plain["dataset"] = _typed(plain, "dataset", DATASETS, "kind")
     plain["stage"] = _typed(plain, "stage", STAGES, "name")
-    for group in ("model", "prompt", "device"):
+    for group, schema in GROUPS.items():
         if not isinstance(plain.get(group), dict):
             raise ZeroshotError(f"{group} has no keys: choose one with {group}=NAME")
-    try:
-        built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-    except OmegaConfBaseException as error:
-        raise ZeroshotError(explain(error)) from error
-    assert isinstance(built, Config)
+        plain[group] = _merged(schema, plain[group], group)
+    built = Config(**{group: plain[group] for group in (*GROUPS, "dataset", "stage")})
     for (group, key), text in texts.items():
         setattr(getattr(built, group), key, text)
     _check_model(built.model)
@@ -80,9 +78,20 @@ def _typed(config: dict[str, Any], group: str, kinds: dict[str, type], key: str)
     kind = node.get(key) if isinstance(node, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
         raise ZeroshotError(f"{group}.{key}={kind} is not one of {', '.join(kinds)}: choose one with {group}=NAME")
+    return _merged(kinds[kind], node, group)
+
+
+def _merged(schema: type, node: Any, group: str) -> Any:
+    """The dataclass `schema` with the values of a group."""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kinds[kind]), node))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), node))
     except OmegaConfBaseException as error:
+        for key, value in node.items():  # a list instead of a mapping is reported without its key
+            try:
+                OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+            except OmegaConfBaseException as cause:
+                if not getattr(cause, "full_key", None):
+                    raise ZeroshotError(f"{group}.{key}={value} can't be used: {cause.msg}") from error
         raise ZeroshotError(explain(error, group=group)) from error
 
 
@@ -103,7 +112,8 @@ def _check_model(model: Model) -> None:
         )
         _check(width % (heads or 64) == 0, f"model.{tower}_width", width, remedy)
     for key, values in (("mean", model.mean), ("std", model.std)):
-        holds = len(values) == 3 and all(math.isfinite(value) and (key == "mean" or value > 0) for value in values)
+        numbers = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+        holds = len(values) == len(numbers) == 3 and (key == "mean" or min(numbers) > 0)
         _check(holds, f"model.{key}", values, "give three numbers, for red, green and blue, as fractions of 1")
 
 

@@ -11,6 +11,7 @@ from zeroshot.config.schema import Device, Model
 from zeroshot.data.image_source import load_image
 from zeroshot.features.key import feature_key
 from zeroshot.features.store import FeatureStore
+from zeroshot.interrupts import uninterrupted
 from zeroshot.models.checkpoints.checkpoint import Checkpoint
 from zeroshot.models.checkpoints.files import shards, weights_file
 from zeroshot.models.tokenizer import EOT, SOT, Tokenizer
@@ -64,10 +65,11 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
         ZeroshotError: the weights or the device can't be used.
     """
     checkpoint, model_description = load_weights(model)
-    from zeroshot.devices import target as devices  # only now: MindSpore takes seconds to load, and mistakes come first
+    with uninterrupted():  # only now: MindSpore takes seconds to load, and mistakes come first
+        from zeroshot.devices import target as devices
 
-    prepared = devices.prepare(device.target.value, device.id, device.dtype.value)
-    from zeroshot.models.encoder import Encoder
+        prepared = devices.prepare(device.target.value, device.id, device.dtype.value)
+        from zeroshot.models.encoder import Encoder
 
     encoder = Encoder(
         architecture(model),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from zeroshot.config.named import known_models
 from zeroshot.config.paths import source_folder
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
+from zeroshot.stages import inputs
 
 LAUNCHERS = {
     "basic": [],
@@ -66,7 +68,7 @@ def stamps(sweep: Path, *names: str) -> list[int]:
 
 
 @pytest.mark.parametrize("launcher", each_launcher())
-def test_a_failed_job_is_a_row_and_the_mended_sweep_computes_it_alone(
+def test_a_failed_job_is_a_row_and_the_repaired_sweep_computes_it_alone(
     small: Command, tmp_path: Path, small_weights: Path, launcher: list[str]
 ) -> None:
     first, cut, last = (tmp_path / f"{name}.safetensors" for name in ("first", "cut", "last"))
@@ -106,75 +108,91 @@ def test_a_failed_job_is_a_row_and_the_mended_sweep_computes_it_alone(
 
 
 def job_folder(sweep: Path, name: str, limit: int) -> Path:
-    """The folder that Hydra would be told for a job with this limit."""
+    """The folder of a job with this limit, with the file of its config that Hydra writes there."""
     hydra = {"sweep": {"dir": str(sweep)}, "output_subdir": ".hydra", "runtime": {"output_dir": "???"}}
-    root = OmegaConf.create({"hydra": hydra, "stage": {"name": "eval"}, "dataset": {"limit": limit}})
-    return sweep / sweeps.job_folder(name, _root_=root)
+    config = OmegaConf.create({"stage": {"name": "eval"}, "dataset": {"limit": limit}})
+    folder = sweep / sweeps.job_folder(name, _root_=OmegaConf.merge(config, {"hydra": hydra}))
+    (folder / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    return folder
 
 
 def finish(folder: Path, limit: int, **more: str) -> None:
     config = {"stage": {"name": "eval"}, "dataset": {"limit": limit}}
     run_record.write_record(folder, run_record.start_record(config, []) | more)
-    run_folder.unlock(folder)
+    run_folder.release(folder)
 
 
-def test_a_job_finds_its_folder_by_its_config_whatever_its_number(tmp_path: Path) -> None:
+def test_a_job_finds_its_folder_by_its_config_whatever_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "are_unchanged", lambda _record: True)
     first = job_folder(tmp_path, "0_small", limit=6)
     assert first.name == "0_small"
     finish(first, limit=6)
-    assert job_folder(tmp_path, "0_small", limit=9).name == "0_small-2"  # widened at its front
+    other = job_folder(tmp_path, "0_small", limit=9)
+    assert other.name == "0_small-2"
     assert job_folder(tmp_path, "1_small", limit=6) == first
     finish(job_folder(tmp_path, "2_small", limit=12), limit=12, error="no weights")
-    assert job_folder(tmp_path, "2_small", limit=12).name == "2_small-2"
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
-        "0_small",
-        "0_small-2",
-        "2_small",
-        "2_small-2",
-    }
+    again = job_folder(tmp_path, "2_small", limit=12)
+    assert again.name == "2_small-2"
+    for folder in (other, again):
+        run_folder.release(folder)
 
 
-@pytest.mark.parametrize(
-    ("change", "taken"),
-    [
-        ({}, True),
-        ({"host": "elsewhere"}, False),  # nobody here can tell whether it lives
-        ({"config_digest": "0"}, False),
-        ({"pid": os.getpid(), "born": "0"}, True),  # another process had this number
-    ],
-)
-def test_the_folder_of_a_dead_process_is_taken_over(tmp_path: Path, change: dict[str, Any], taken: bool) -> None:
-    code = "import pathlib, sys; from zeroshot.runs import folder as run_folder; run_folder.claim(pathlib.Path(sys.argv[1]), sys.argv[2])"
-    digest = run_record.digest({"stage": {"name": "eval"}, "dataset": {"limit": 6}})
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "3_small"), digest], cwd=ROOT, check=True)
-    owner = run_folder.lock_owner(tmp_path / "3_small")
-    assert owner is not None
-    (tmp_path / "3_small" / f".predictions.csv.{owner['pid']}").touch()
-    (tmp_path / "3_small" / run_folder.LOCK).write_text(json.dumps(owner | change))
-    assert job_folder(tmp_path, "0_small", limit=6).name == ("3_small" if taken else "0_small")
-    if taken and not change:
-        assert [path.name for path in (tmp_path / "3_small").iterdir()] == [run_folder.LOCK]
+def test_a_finished_job_whose_weights_or_data_changed_gets_a_new_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "are_unchanged", lambda _record: False)
+    finish(job_folder(tmp_path, "0_small", limit=6), limit=6)
+    again = job_folder(tmp_path, "0_small", limit=6)
+    assert again.name == "0_small-2"
+    run_folder.release(again)
 
 
-def test_the_folder_of_a_living_process_is_not_taken_over(tmp_path: Path) -> None:
-    code = (
-        "import pathlib, sys; from zeroshot import results\n"
-        "print(run_folder.claim(pathlib.Path(sys.argv[1]), sys.argv[2]), flush=True); input()"
-    )
-    digest = run_record.digest({"stage": {"name": "eval"}, "dataset": {"limit": 6}})
-    command = [sys.executable, "-c", code, str(tmp_path / "0_small"), digest]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert job_folder(tmp_path, "0_small", limit=6).name == "0_small-2"
-        process.communicate("\n")
+def test_the_folder_of_a_killed_job_is_taken_over_by_the_same_config_alone(tmp_path: Path) -> None:
+    run_folder.release(job_folder(tmp_path, "3_small", limit=6))  # as the end of its process would
+    other = job_folder(tmp_path, "0_small", limit=7)
+    assert other.name == "0_small"
+    same = job_folder(tmp_path, "1_small", limit=6)
+    assert same.name == "3_small"
+    assert job_folder(tmp_path, "1_small", limit=6).name == "1_small"  # it is held
+    for name in ("0_small", "3_small", "1_small"):
+        run_folder.release(tmp_path / name)
+
+
+def test_a_resumed_sweep_computes_jobs_again_whose_weights_or_data_changed(
+    small: Command, tmp_path: Path, small_weights: Path, cifar: Path
+) -> None:
+    weights, data = tmp_path / "own.safetensors", tmp_path / "data"
+    weights.write_bytes(small_weights.read_bytes())
+    shutil.copytree(cifar, data)
+
+    def command() -> list[str]:
+        given = [f"model.weights.path={weights}", f"dataset.root={data}", "hydra.sweep.dir=sweep"]
+        done = small("-m", "model=small", "prompt=plain,photo", *given)
+        assert done.returncode == 0, done.stderr
+        return folders(tmp_path / "sweep")
+
+    assert command() == ["0_small_plain", "1_small_photo"]
+    assert command() == ["0_small_plain", "1_small_photo"]
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert len(command()) == 4
+    test = bytearray((data / "test").read_bytes())
+    place = test.index(b"\x80\x80") if b"\x80\x80" in test else len(test) // 2
+    test[place] ^= 1
+    (data / "test").write_bytes(test)
+    assert len(command()) == 6
+    assert [row["status"] for row in rows(tmp_path / "sweep" / "table.csv")] == ["ok", "ok"]
 
 
 @pytest.fixture
 def waiting(config_dir: Path, tmp_path: Path, small_weights: Path) -> Iterator[Callable[[], None]]:
     """`model=waiting`, whose weights another process seems to fetch, until the function given is called."""
     digest = sha256(small_weights.read_bytes()).hexdigest()
-    weights = {"url": "http://localhost:1/waiting.safetensors", "sha256": digest}
+    weights = {"sources": [{"url": "http://localhost:1/waiting.safetensors", "sha256": digest}]}
     OmegaConf.save({"name": "waiting", **asdict(SMALL), "weights": weights}, config_dir / "model" / "waiting.yaml")
     target = tmp_path / "home" / "weights" / "waiting.safetensors"
     target.parent.mkdir(parents=True)
@@ -260,11 +278,11 @@ def test_ctrl_c_ends_with_130_and_the_table_of_what_is_done(
     sweep = tmp_path / "sweep"
     with in_the_middle_of_a_job(sweep, config_dir, cifar, "hydra.sweep.dir=sweep") as process:
         os.killpg(process.pid, signal.SIGINT)
-        told, wrong = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Traceback" not in wrong
-    assert "stopped" in wrong
-    assert "| interrupted |" in told
+    assert "Traceback" not in stderr
+    assert "interrupted; finished work is kept" in stderr
+    assert "| interrupted |" in stdout
     table = rows(sweep / "table.csv")
     assert [row["model"] for row in table] == ["small", "waiting"]
     assert [row["status"] for row in table] == ["ok", "interrupted"]
@@ -273,14 +291,19 @@ def test_ctrl_c_ends_with_130_and_the_table_of_what_is_done(
 def test_ctrl_c_while_a_network_computes_leaves_the_record_of_it(config_dir: Path, cifar: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from zeroshot.models.encoder import Encoder\n"
         "from zeroshot.__main__ import main\n"
-        "encode = Encoder.encode_text\n"
-        "def encode_and_stop(encoder, *given):\n"
-        "    encode(encoder, *given)\n"  # MindSpore has now taken the signal over
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return encode(encoder, *given)\n"
-        "Encoder.encode_text = encode_and_stop\n"
+        "from zeroshot.stages import encoder as stage\n"
+        "load = stage.load_new_model\n"
+        "def load_and_stop(*given):\n"
+        "    loaded = load(*given)\n"
+        "    encode = loaded.encoder.encode_text\n"
+        "    def encode_and_stop(*texts):\n"
+        "        encode(*texts)\n"  # MindSpore has installed its handlers by now
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return encode(*texts)\n"
+        "    loaded.encoder.encode_text = encode_and_stop\n"
+        "    return loaded\n"
+        "stage.load_new_model = load_and_stop\n"
         "sys.exit(main())"
     )
     arguments = ["--config-dir", str(config_dir), f"dataset.root={cifar}", "model=small", "device=cpu"]
@@ -297,7 +320,7 @@ def test_ctrl_c_while_a_network_computes_leaves_the_record_of_it(config_dir: Pat
     assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["error"] == "interrupted"
 
 
-def test_the_four_models_give_the_table_of_the_seed_without_m(small: Command, tmp_path: Path) -> None:
+def test_the_four_models_experiment_is_a_sweep_with_a_table(small: Command, tmp_path: Path) -> None:
     done = small("experiment=cifar100_four_models", "model=small", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
     assert folders(tmp_path / "sweep") == ["0_small_mindformers"]
@@ -323,7 +346,7 @@ def test_the_prompts_give_a_matrix_of_models_and_prompts(small: Command, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["cifar100_four_models", "cifar100_prompts"])
-def test_the_studies_take_all_models_and_prompts_that_exist(name: str) -> None:
+def test_the_experiments_name_all_models_and_prompts_that_exist(name: str) -> None:
     study = OmegaConf.load(source_folder("experiments") / f"{name}.yaml")
     assert study.hydra.mode == "MULTIRUN"
     params = study.hydra.sweeper.params
@@ -334,7 +357,7 @@ def test_the_studies_take_all_models_and_prompts_that_exist(name: str) -> None:
         }
 
 
-def test_a_failed_job_of_a_stage_without_folders_is_told_by_the_exit_status(small: Command, tmp_path: Path) -> None:
+def test_a_failed_job_of_a_stage_without_folders_sets_the_exit_status(small: Command, tmp_path: Path) -> None:
     outputs = f"stage.output={tmp_path / 'small.safetensors'},{tmp_path / 'nowhere' / 'small.safetensors'}"
     (tmp_path / "nowhere").write_text("a file, no folder")
     done = small("-m", "model=small", "stage=convert", outputs)
