@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.features.store import LIMIT, FeatureStore
-from zeroshot.models.preprocess import open_image
+from zeroshot.data.read_image import open_image
 
 WIDTH = 24
 KEY = {"weights": "drawn", "dtype": "float32"}

@@ -25,7 +25,7 @@ from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
 from zeroshot.models.architecture import VOCABULARY, Architecture, Tensors
 from zeroshot.models.checkpoints.checkpoint import save
 from zeroshot.models.forms import Form, Heads, RowNorm, whole_mlp
-from zeroshot.models.preprocess import MEAN, STD
+from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD
 from zeroshot.models.tokenizer import EOT, Tokenizer
 from zeroshot.models.towers import MASKED, ImageTower, TextTower
 from zeroshot.scoring.prompts import fill_templates
@@ -210,7 +210,7 @@ def exported(network: Contrast, start: Tensors, size: Architecture, recipe: Reci
 
 
 def normalised(images: NDArray[np.uint8]) -> Tensor:
-    return Tensor((images / np.float32(255) - MEAN) / STD)
+    return Tensor((images / np.float32(255) - OPENAI_MEAN) / OPENAI_STD)
 
 
 def batches(recipe: Recipe, captions: Captions) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.preprocess import LONG, MEAN, STD, Interpolation, open_image, transform
+from zeroshot.data.read_image import open_image
+from zeroshot.models.preprocess import LONG, OPENAI_MEAN, OPENAI_STD, Interpolation, resize_and_crop
 
 FIXTURES = Path(__file__).parent / "fixtures"
 IMAGES = FIXTURES / "images"
@@ -43,7 +44,7 @@ def test_pixels_are_those_of_transformers(case: dict[str, Any]) -> None:
     assert image.mode == "RGB"
     for key, digest in expected.items():
         interpolation, size = key.split()
-        pixels = transform(image, int(size), interpolation)
+        pixels = resize_and_crop(image, int(size), interpolation)
         assert hashlib.sha256(pixels.tobytes()).hexdigest() == digest, key
 
 
@@ -56,9 +57,9 @@ def test_reference_has_sixty_pictures_of_every_mode() -> None:
 
 
 def test_constants_are_openai_s() -> None:
-    assert MEAN.dtype == STD.dtype == np.float32
-    assert MEAN.tolist() == pytest.approx([0.48145466, 0.4578275, 0.40821073])
-    assert STD.tolist() == pytest.approx([0.26862954, 0.26130258, 0.27577711])
+    assert OPENAI_MEAN.dtype == OPENAI_STD.dtype == np.float32
+    assert OPENAI_MEAN.tolist() == pytest.approx([0.48145466, 0.4578275, 0.40821073])
+    assert OPENAI_STD.tolist() == pytest.approx([0.26862954, 0.26130258, 0.27577711])
 
 
 # What open_image takes
@@ -260,7 +261,7 @@ def test_flipped_bytes_give_a_picture_or_one_line(
 @given(SMALL, st.integers(1, 50), st.sampled_from(INTERPOLATIONS))
 @example(np.zeros((1, 40, 3), np.uint8), 50, "bicubic")
 def test_any_picture_becomes_a_square(array: NDArray[np.uint8], size: int, interpolation: Interpolation) -> None:
-    pixels = transform(open_image(array), size, interpolation)
+    pixels = resize_and_crop(open_image(array), size, interpolation)
     assert pixels.shape == (size, size, 3)
     assert pixels.dtype == np.uint8
 
@@ -278,32 +279,32 @@ def test_long_pictures_are_cut_bit_for_bit_like_others(
     expected = image.resize((scaled[0], scaled[1]), RESAMPLING[interpolation]).crop(
         (left, top, left + size, top + size)
     )
-    assert np.array_equal(transform(image, size, interpolation), np.asarray(expected))
+    assert np.array_equal(resize_and_crop(image, size, interpolation), np.asarray(expected))
 
 
 def test_a_line_of_pixels_needs_no_gigabytes() -> None:
     line = Image.new("RGB", (200_000, 1), "red")
-    assert (transform(line, 224, "bicubic") == [255, 0, 0]).all()
-    assert (transform(line.transpose(Image.Transpose.ROTATE_90), 224, "bilinear") == [255, 0, 0]).all()
+    assert (resize_and_crop(line, 224, "bicubic") == [255, 0, 0]).all()
+    assert (resize_and_crop(line.transpose(Image.Transpose.ROTATE_90), 224, "bilinear") == [255, 0, 0]).all()
 
 
 @given(SMALL.filter(lambda array: array.shape[0] == array.shape[1]), st.sampled_from(INTERPOLATIONS))
 def test_a_square_of_the_right_size_stays_as_it_is(array: NDArray[np.uint8], interpolation: Interpolation) -> None:
-    assert np.array_equal(transform(open_image(array), len(array), interpolation), array)
+    assert np.array_equal(resize_and_crop(open_image(array), len(array), interpolation), array)
 
 
 @given(SMALL, st.integers(1, 50), st.sampled_from(INTERPOLATIONS))
 def test_one_colour_stays_one_colour(array: NDArray[np.uint8], size: int, interpolation: Interpolation) -> None:
     array[:] = array[0, 0]
-    assert (transform(open_image(array), size, interpolation) == array[0, 0]).all()
+    assert (resize_and_crop(open_image(array), size, interpolation) == array[0, 0]).all()
 
 
 def test_the_crop_takes_the_left_of_two_middles() -> None:
     image = np.zeros((2, 5, 3), np.uint8)
     image[:, :, 0] = [10, 20, 30, 40, 50]
-    assert transform(open_image(image), 2, "bicubic")[0, :, 0].tolist() == [20, 30]
+    assert resize_and_crop(open_image(image), 2, "bicubic")[0, :, 0].tolist() == [20, 30]
 
 
 def test_other_modes_are_converted_before_they_are_resized() -> None:
     with Image.open(IMAGES / "palette_alpha.png") as image:
-        assert np.array_equal(transform(image, 32, "bicubic"), transform(open_image(image), 32, "bicubic"))
+        assert np.array_equal(resize_and_crop(image, 32, "bicubic"), resize_and_crop(open_image(image), 32, "bicubic"))

@@ -1,10 +1,15 @@
 """The models and prompt sets that `conf/` names, read without Hydra."""
 
+from typing import TYPE_CHECKING
+
 from omegaconf import OmegaConf
 
 from zeroshot.config.paths import source_folder
 from zeroshot.config.schema import Model
 from zeroshot.models.architecture import Architecture
+
+if TYPE_CHECKING:
+    from zeroshot.models.preprocess import Preprocessing
 
 
 def names(group: str) -> list[str]:
@@ -25,7 +30,21 @@ def known_models() -> dict[str, Model]:
 
 def architecture(model: Model) -> Architecture:
     """The sizes of a model in plain numbers."""
-    return Architecture(**{name: getattr(model, name) for name in Architecture.__dataclass_fields__})
+    return Architecture(**{name: getattr(model, name) or 0 for name in Architecture.__dataclass_fields__})
+
+
+def preprocessing(model: Model) -> "Preprocessing":
+    """How a model's images are resized and normalised."""
+    from zeroshot.models.preprocess import Preprocessing  # needs numpy and Pillow
+
+    return Preprocessing(
+        model.image_size, model.interpolation.value, model.resize.value, _three(model.mean), _three(model.std)
+    )
+
+
+def _three(numbers: list[float]) -> tuple[float, float, float]:
+    red, green, blue = numbers
+    return red, green, blue
 
 
 def dataset_names_by_folder() -> dict[str, str]:

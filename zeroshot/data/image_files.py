@@ -13,8 +13,8 @@ from PIL import Image
 
 from zeroshot.data.image_set import Picture, Selection
 from zeroshot.data.read_file import reason, shown
+from zeroshot.data.read_image import FORMATS, open_image
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.preprocess import FORMATS, open_image
 
 PIECE = 1 << 16  # bytes read at a time: each thread keeps that much
 AHEAD = 512  # files handed to the threads at a time

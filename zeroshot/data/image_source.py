@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zeroshot.data.read_image import open_image, read_image
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.preprocess import open_image, read_image
 
 if TYPE_CHECKING:
     import requests

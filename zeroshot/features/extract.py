@@ -1,15 +1,14 @@
-"""Image features: those that a store has are read, the rest is encoded and kept there as it comes."""
+"""Image features in order: read from the store where it has them, encoded and stored otherwise."""
 
 import hashlib
 import logging
-from collections import deque
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,117 +18,134 @@ from zeroshot.data.image_set import Selection
 from zeroshot.data.read_file import LARGEST
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.store import Features, FeatureStore
-from zeroshot.scoring.ranking import FeatureBatch
-
-if TYPE_CHECKING:
-    from zeroshot.models.encoder import Encoder, Pixels
+from zeroshot.models.feature_batch import FeatureBatch
 
 Images = Sequence[Any] | NDArray[np.uint8]  # paths, PIL images, arrays; or one array of all
+Row = tuple[int, Features]  # an image's place and its feature [embed_dim]
 
 log = logging.getLogger(__name__)
 
 
-class ImageFeatures:
-    """The features of images in their order, from a store where it has them, else encoded and kept there.
+class ImageEncoder(Protocol):
+    """What extraction needs of an encoder, or of a pool of them."""
 
-    They come in the encoder's batches with the store and without, so that all that is computed of them is the same to
-    the last bit. `encoded` and `stored` count the images that were computed and those that were read.
+    batch_size: int
+
+    def feature_batches(self, images: Iterable[Any], /) -> Iterator[FeatureBatch]:
+        """Unit features of the images, a batch at a time, in order."""
+
+    def read(self, images: Iterable[Any], /) -> Iterator[NDArray[np.uint8] | ZeroshotError]:
+        """The pixels of each image, or why it can't be read."""
+
+
+class ImageFeatures:
+    """The features of images in their order, from a store where it has them, otherwise encoded and stored.
+
+    They come in batches of the encoder's size with the store and without, so that all that is computed of them has the
+    same bits. `encoded` and `stored` count the images that were computed and those that were read from the store.
+
+    Args:
+        encoder: encodes what the store lacks.
+        store: None computes everything and keeps nothing.
+        list_unreadable: whether, once an image can't be read, the rest is only read, to list all such images; otherwise
+            the rest is encoded.
     """
 
-    def __init__(self, encoder: "Encoder", store: FeatureStore | None) -> None:
+    def __init__(self, encoder: ImageEncoder, store: FeatureStore | None, list_unreadable: bool = False) -> None:
         self.encoder, self.store = encoder, store
+        self._list_unreadable = list_unreadable
         self.encoded = self.stored = 0
+        self._count_guard = threading.Lock()
 
     def batches(
         self,
         images: Images,
-        shown: Callable[[Images], Iterable[Any]] = iter,
-        errors: dict[int, str] | None = None,
+        errors: dict[int, str],
+        progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
     ) -> Iterator[FeatureBatch]:
-        """Unit features of all images that can be read, a batch at a time, with the images' places.
+        """The features of all images that can be read, a batch at a time.
 
-        `shown` passes on the images that are encoded, as they are read. Why an image can't be read goes into `errors`
-        by its place; without `errors`, the first such ZeroshotError is raised.
+        Why an image can't be read is put into `errors`, by its place. `progress` passes on the images to encode.
         """
-        with closing(self._rows(images, shown, errors)) as rows:
+        with closing(self._rows(images, errors, progress)) as rows:
             while batch := list(islice(rows, self.encoder.batch_size)):
                 yield FeatureBatch(np.array([place for place, _ in batch]), np.stack([row for _, row in batch]))
 
     def _rows(
-        self, images: Images, shown: Callable[[Images], Iterable[Any]], errors: dict[int, str] | None
-    ) -> Generator[tuple[int, Features], None, None]:
+        self, images: Images, errors: dict[int, str], progress: Callable[[Sequence[Any]], Iterable[Any]]
+    ) -> Generator[Row, None, None]:
         digests: Sequence[bytes | None] = [None] * len(images)
-        known: Mapping[bytes | None, Features] = {}
+        known: Mapping[bytes, Features] = {}
         if self.store is not None:
             digests = image_digests(images)
-            known = cast("Mapping[bytes | None, Features]", self.store.read({each for each in digests if each}))
-        missing = [place for place, digest in enumerate(digests) if digest not in known]
+            known = self.store.read({digest for digest in digests if digest})
+        missing = [place for place, digest in enumerate(digests) if digest is None or digest not in known]
         if known:
             log.info("%d of %d images are in the feature store", len(images) - len(missing), len(images))
-        with closing(self._encode(images, missing, digests, shown, errors)) as encoded:
-            next_place, next_row = -1, None
+        with closing(self._encode(images, missing, digests, errors, progress)) as encoded:
+            waiting = next(encoded, None)
             for place, digest in enumerate(digests):
-                if digest in known:
-                    self.stored += 1
+                if digest is not None and digest in known:
+                    with self._count_guard:
+                        self.stored += 1
                     yield place, known[digest]
-                    continue
-                if next_place < place:
-                    next_place, next_row = next(encoded, (len(images), None))
-                if next_place == place and next_row is not None:
-                    yield place, next_row
+                elif waiting is not None and waiting[0] == place:
+                    yield waiting
+                    waiting = next(encoded, None)
 
     def _encode(
         self,
         images: Images,
         missing: Sequence[int],
         digests: Sequence[bytes | None],
-        shown: Callable[[Images], Iterable[Any]],
-        errors: dict[int, str] | None,
-    ) -> Generator[tuple[int, Features], None, None]:
+        errors: dict[int, str],
+        progress: Callable[[Sequence[Any]], Iterable[Any]],
+    ) -> Generator[Row, None, None]:
         """Place and feature of each missing image that can be read, in order."""
-        places: deque[int] = deque()
-
-        def readable() -> Iterator["Pixels"]:
-            chosen = Sources(images, missing)
-            for place, item in zip(missing, self.encoder.pixels(shown(chosen)), strict=False):
-                if not isinstance(item, ZeroshotError):
-                    places.append(place)
-                    yield item
-                elif errors is None:
-                    raise item
-                else:
-                    errors[place] = str(item)
-
+        sources = _Sources(images, missing)
+        tracked = iter(progress(sources))
         try:
-            for batch in self.encoder.image_batches(readable()):
-                done = [places.popleft() for _ in batch]
-                self.encoded += len(done)
-                if self.store is not None:
-                    # a file that changed since its digest was taken is not kept: which pixels were read is not known
-                    now = [_digest_at(images, place) for place in done]
-                    rows = [row for row, place in enumerate(done) if now[row] == digests[place]]
-                    told = [(row, digest) for row in rows if (digest := now[row]) is not None]
-                    self.store.add([digest for _, digest in told], batch[[row for row, _ in told]])
-                yield from zip(done, batch, strict=True)
+            with closing(self.encoder.feature_batches(tracked)) as batches:  # type: ignore[type-var]
+                for batch in batches:
+                    places = [missing[place] for place in batch.places]
+                    errors |= {missing[place]: str(error) for place, error in batch.errors.items()}
+                    with self._count_guard:
+                        self.encoded += len(places)
+                    if self.store is not None and places:
+                        self._keep(images, places, digests, batch.features)
+                    if errors and self._list_unreadable:
+                        break
+                    yield from zip(places, batch.features, strict=True)
+            if errors and self._list_unreadable:
+                rest = [place for place in missing if place > max(errors)]
+                for place, item in zip(rest, self.encoder.read(_Sources(images, rest)), strict=True):
+                    if isinstance(item, ZeroshotError):
+                        errors[place] = str(item)
         finally:
             if self.store is not None:
                 self.store.flush()
 
+    def _keep(self, images: Images, places: Sequence[int], digests: Sequence[bytes | None], features: Features) -> None:
+        """Stores features, but not of files that changed since their digest was taken."""
+        assert self.store is not None
+        rows = [row for row, place in enumerate(places) if _digest(_source(images, place)) == digests[place]]
+        kept = [(row, digest) for row in rows if (digest := digests[places[row]]) is not None]
+        self.store.add([digest for _, digest in kept], features[[row for row, _ in kept]])
 
-@dataclass(frozen=True)
-class Sources(Sequence[Any]):
-    """What the encoder is to read of some images: files by their paths, so that its threads open them."""
 
-    images: Images
-    places: Sequence[int]
+class _Sources(Sequence[Any]):
+    """Some images as the encoder reads them: files by their paths, so that its threads open them."""
+
+    def __init__(self, images: Images, places: Sequence[int]) -> None:
+        self._images, self._places = images, places
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._places)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Sources(self.images, self.places[index])
-        return _source(self.images, self.places[index])
+            return _Sources(self._images, self._places[index])
+        return _source(self._images, self._places[index])
 
 
 def _source(images: Images, place: int) -> Any:
@@ -139,7 +155,7 @@ def _source(images: Images, place: int) -> Any:
 
 
 def image_digests(images: Images) -> list[bytes | None]:
-    """What tells each image from others: a sha256 of a file's bytes or of an array, else None."""
+    """The digest by which the store knows each image: a sha256 of a file's bytes or of an array, otherwise None."""
     if isinstance(images, Selection):
         whole = image_digests(images.images)
         return [whole[place] for place in images.places]
@@ -151,16 +167,11 @@ def image_digests(images: Images) -> list[bytes | None]:
         return list(threads.map(_digest, images))
 
 
-def _digest_at(images: Images, place: int) -> bytes | None:
-    """The digest of one image as it is now."""
-    return _digest(_source(images, place))
-
-
 def _digest(image: Any) -> bytes | None:
     if isinstance(image, np.ndarray):
         return hashlib.sha256(f"{image.shape} {image.dtype.str}\n".encode() + image.tobytes()).digest()
     if isinstance(image, str | Path):
-        with suppress(ZeroshotError, OSError, ValueError):  # whoever reads its pixels tells why it can't be read
+        with suppress(ZeroshotError, OSError, ValueError):  # whoever reads its pixels says why it can't be read
             if Path(image).is_file() and Path(image).stat().st_size <= LARGEST:  # no endless device
                 return file_digest(Path(image))
     return None

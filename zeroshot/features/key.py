@@ -1,4 +1,4 @@
-"""The key of image features: all that they depend on beside the images themselves; prompts don't enter it."""
+"""The key of image features: all that they depend on but the images themselves, and not the prompts."""
 
 import hashlib
 import os
@@ -13,27 +13,28 @@ from PIL import features
 from zeroshot import models
 from zeroshot.models.architecture import Architecture
 
-CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif")  # that decode to what their version makes of a file
-PROCESSOR = ("model name", "flags", "CPU implementer", "CPU part", "Features")  # MindSpore's kernels go by these
+CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif")  # their versions decode differently
+PROCESSOR = ("model name", "flags", "CPU implementer", "CPU part", "Features")  # MindSpore chooses its kernels by these
 
 
 def feature_key(
-    size: Architecture,
+    architecture: Architecture,
     activation: str,
-    model: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    weights_sha256: str,
     device: Mapping[str, Any],
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What two runs must share, so that an image's feature is the same in both to the last bit.
+    """What two runs must share so that an image's feature has the same bits in both.
 
-    `model`, `device`, `versions`: the record's. The size of a batch is part of it, since a network's rows may differ in
-    their last bits between shapes (on a CPU, batches of one do), and so are the processor, the versions of what
+    `device` and `versions` are the record's. The size of a batch is part of the key, since a network's rows may differ
+    in their last bits between shapes (on a CPU, batches of one do), and so are the processor, the versions of what
     computes, and the code of `zeroshot.models`.
     """
     return {
-        "weights": model["weights"]["sha256"],
-        "network": {**vars(size), "activation": activation},
-        "transform": {"image_size": model["image_size"], "interpolation": model["interpolation"]},
+        "weights": weights_sha256,
+        "network": {**vars(architecture), "activation": activation},
+        "preprocessing": vars(preprocessing),
         "device": {name: device[name] for name in ("target", "dtype", "batch_size")},
         "processor": _processor(),
         "versions": {name: versions[name] for name in ("mindspore", "numpy", "pillow")},
@@ -54,7 +55,7 @@ def _code() -> str:
 
 @cache
 def _processor() -> dict[str, Any]:
-    """What tells one kind of processor from another, and how many of its cores there are."""
+    """The kind of processor, and how many cores it has."""
     described = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

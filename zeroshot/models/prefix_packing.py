@@ -1,8 +1,8 @@
-"""Token lists as trees: what texts begin with in common is there once, and several texts fill one row of positions.
+"""Texts packed as prefix trees: a common beginning is computed once, and several texts share a row of tokens.
 
-A position of a causal tower depends on the tokens before it alone, so texts with the same beginning share it, and each
-of them sees, of all that lies in its tree, only its own way from the root. 1,800 prompts of CIFAR-100 in 18 templates
-take 7,000 positions so, 17,000 one by one, and 138,600 padded to the context.
+A token of a causal transformer depends on the tokens before it alone. Texts with the same beginning therefore share its
+tokens, and each text sees, of all tokens in its tree, only those on its own path from the root. The 1,800 prompts of
+CIFAR-100 in 18 templates are 7,000 tokens so, 17,000 one by one, and 138,600 padded to the context length.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,37 +13,37 @@ from numpy.typing import NDArray
 
 from zeroshot.models.architecture import CONTEXT_LENGTH
 
-POSITIONS = 80  # of a tree
-TEXTS = 24  # of a tree, at most
-TREES = 10  # of a batch: one shape for every text, since each is compiled anew
+TOKENS_PER_TREE = 80
+TEXTS_PER_TREE = 24  # at most
+TREES_PER_BATCH = 10  # one shape for every text, since each shape is compiled separately
 
 Ids = tuple[int, ...]
 
-assert POSITIONS >= CONTEXT_LENGTH, "a tree must hold any text"
+assert TOKENS_PER_TREE >= CONTEXT_LENGTH, "a tree must have room for any text"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Trees as a text tower takes them; what is left over of a row is padding that sees itself alone.
+    """Prefix trees as a text tower takes them; the rest of a row is padding that sees itself alone.
 
-    `tokens` and `depths` are int32 [trees, positions], the depth being a token's place in its text; `visible` is bool
-    [trees, positions, positions], row by row what a position may look at; `ends` is int32 [trees, texts], where each
-    text ends; `slots` are the places of the batch's own texts, in their order, among all `ends`.
+    `tokens` and `positions` are int32 [trees, tokens], a position being a token's place in its text; `visible` is bool
+    [trees, tokens, tokens], row by row what a token sees; `ends` is int32 [trees, texts], where each text ends; `slots`
+    are the places of the batch's own texts, in their order, among all `ends`.
     """
 
     tokens: NDArray[np.int32]
-    depths: NDArray[np.int32]
+    positions: NDArray[np.int32]
     visible: NDArray[np.bool_]
     ends: NDArray[np.int32]
     slots: NDArray[np.int64]
 
 
 def batches(texts: Sequence[Ids]) -> Iterator[Batch]:
-    """The batches that hold these texts, one after another: sorted and distinct they share the most."""
+    """The batches of these texts' trees, in order; sorted and distinct texts share the most."""
     waiting: list[list[Ids]] = []
     for tree in _trees(texts):
         waiting.append(tree)
-        if len(waiting) == TREES:
+        if len(waiting) == TREES_PER_BATCH:
             yield _batch(waiting)
             waiting = []
     if waiting:
@@ -55,8 +55,8 @@ def _trees(texts: Iterable[Ids]) -> Iterator[list[Ids]]:
     tree: list[Ids] = []
     used = 0
     for text in texts:
-        new = len(text) - (_shared(tree[-1], text) if tree else 0)
-        if tree and (used + new > POSITIONS or len(tree) == TEXTS):
+        new = len(text) - (_common_prefix(tree[-1], text) if tree else 0)
+        if tree and (used + new > TOKENS_PER_TREE or len(tree) == TEXTS_PER_TREE):
             yield tree
             tree, used, new = [], 0, len(text)
         tree.append(text)
@@ -66,27 +66,27 @@ def _trees(texts: Iterable[Ids]) -> Iterator[list[Ids]]:
 
 
 def _batch(trees: Sequence[Sequence[Ids]]) -> Batch:
-    tokens, depths = np.zeros((2, TREES, POSITIONS), np.int32)
-    visible = np.tile(np.eye(POSITIONS, dtype=np.bool_), (TREES, 1, 1))
-    ends = np.zeros((TREES, TEXTS), np.int32)
+    tokens, positions = np.zeros((2, TREES_PER_BATCH, TOKENS_PER_TREE), np.int32)
+    visible = np.tile(np.eye(TOKENS_PER_TREE, dtype=np.bool_), (TREES_PER_BATCH, 1, 1))
+    ends = np.zeros((TREES_PER_BATCH, TEXTS_PER_TREE), np.int32)
     for row, tree in enumerate(trees):
-        way: list[int] = []  # the positions of the text at hand, from the root
-        used, before = 0, Ids()
+        path: list[int] = []  # the columns of the current text, from the root
+        used, previous = 0, Ids()
         for slot, text in enumerate(tree):
-            del way[_shared(before, text) :]
-            for token in text[len(way) :]:
-                tokens[row, used], depths[row, used] = token, len(way)
-                if way:
-                    visible[row, used] |= visible[row, way[-1]]
-                way.append(used)
+            del path[_common_prefix(previous, text) :]
+            for token in text[len(path) :]:
+                tokens[row, used], positions[row, used] = token, len(path)
+                if path:
+                    visible[row, used] |= visible[row, path[-1]]
+                path.append(used)
                 used += 1
-            ends[row, slot] = way[-1]
-            before = text
-    slots = [row * TEXTS + slot for row, tree in enumerate(trees) for slot in range(len(tree))]
-    return Batch(tokens, depths, visible, ends, np.array(slots))
+            ends[row, slot] = path[-1]
+            previous = text
+    slots = [row * TEXTS_PER_TREE + slot for row, tree in enumerate(trees) for slot in range(len(tree))]
+    return Batch(tokens, positions, visible, ends, np.array(slots))
 
 
-def _shared(one: Ids, other: Ids) -> int:
+def _common_prefix(one: Ids, other: Ids) -> int:
     """How many tokens two texts have in common from the first on."""
-    differing = (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
-    return next(differing, min(len(one), len(other)))
+    different = (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+    return next(different, min(len(one), len(other)))

@@ -1,104 +1,75 @@
-"""Pictures of any kind to the square of pixels that CLIP looks at, bit for bit as transformers and Pillow make it."""
+"""Images to the square of pixels that CLIP sees, bit for bit as transformers and Pillow compute it."""
 
-import logging
-from functools import cache
-from pathlib import Path
-from typing import BinaryIO, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.data.read_image import to_rgb
 
 Interpolation = Literal["bicubic", "bilinear"]
+Resize = Literal["shortest", "squash"]
 
 # Of the pixels that OpenAI trained on, red, green, blue, as fractions of full intensity (openai/CLIP, `clip/clip.py`).
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# What people keep pictures in. EPS stays out: to read one, Pillow runs the program in the file through Ghostscript.
-FORMATS = frozenset(
-    "AVIF BMP DIB GIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI SGI TGA TIFF WEBP".split()  # noqa: SIM905
-)
-ORIENTATION = 0x0112  # EXIF tag; its values and what turns the picture upright again:
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-LONG = 16  # a picture that is enlarged and whose sides are further apart than this is resized only where it is cut out
+LONG = 16  # an enlarged image whose sides differ by more than this factor is resized only where it is cut out
 FRACTION_BITS = 22  # of Pillow's fixed-point weights
 
-log = logging.getLogger(__name__)
 
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model's images are resized and normalised.
 
-def open_image(source: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
-    """The picture in a file, a PIL image or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]: RGB, upright.
-
-    EXIF orientation is applied; of several frames the first is taken. Transparency is laid over white, as transformers
-    does (openai/CLIP drops it and shows whatever colour lies hidden there). Of 16-bit grey the upper 8 bits are kept,
-    as Pillow does for 16-bit colour; other wide pixels are scaled as `_eight_bits` says, where Pillow alone would clip
-    them to white. An RGB image that needs nothing is returned as it is, not copied.
-
-    Raises ZeroshotError, naming the file, if it is missing, cut short, damaged, too large or not a picture.
+    Args:
+        image_size: pixels of a side of the square.
+        interpolation: the filter that resizes.
+        resize: "shortest" resizes the shorter side and cuts out the centre, "squash" resizes both sides to the square.
+        mean, std: of red, green and blue, as fractions of full intensity; the towers normalise with them.
     """
-    if isinstance(source, Image.Image):
-        return _upright_rgb(source, str(getattr(source, "filename", "")) or "the image given")
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    try:
-        # By name, Pillow would map some files into memory, where it muddles TIFFs that are turned.
-        with open(source, "rb") as file:
-            return read_image(file, str(source))
-    except FileNotFoundError:
-        raise ZeroshotError(f"{source}: there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise ZeroshotError(f"{source}: is a folder; name a picture in it") from None
-    except PermissionError:
-        raise ZeroshotError(f"{source}: may not be read; change its permissions (chmod +r)") from None
-    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
-        raise ZeroshotError(f"{source}: cannot be opened as a picture ({error}); check or replace it") from None
+
+    image_size: int
+    interpolation: Interpolation = "bicubic"
+    resize: Resize = "shortest"
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    std: tuple[float, float, float] = OPENAI_STD
+
+    def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The pixels that the image tower is given: uint8 [image_size, image_size, 3], read-only."""
+        if self.resize == "squash":
+            return squash(image, self.image_size, self.interpolation)
+        return resize_and_crop(image, self.image_size, self.interpolation)
 
 
-def read_image(file: BinaryIO, name: str) -> Image.Image:
-    """The picture in an open file, as `open_image` gives it; `name` is what an error calls it."""
-    try:
-        return _upright_rgb(Image.open(file, formats=_formats()), name)
-    except ZeroshotError:
-        raise
-    except UnidentifiedImageError:
-        formats = ", ".join(_formats())
-        raise ZeroshotError(f"{name}: is no picture, or cut short, or in a format other than {formats}") from None
-    except Image.DecompressionBombError as error:
-        raise ZeroshotError(f"{name}: is too large ({error}); shrink it first") from None
-    except Exception as error:  # Pillow's readers meet a damaged file with errors of many types
-        raise ZeroshotError(f"{name}: cannot be opened as a picture ({error}); check or replace it") from None
+def squash(image: Image.Image, size: int, interpolation: Interpolation) -> NDArray[np.uint8]:
+    """Both sides resized to `size`, as open_clip's "squash" does: uint8 [size, size, 3], read-only."""
+    image = to_rgb(image, "the image given")
+    if image.size != (size, size):
+        image = image.resize((size, size), RESAMPLING[interpolation])
+    return np.asarray(image)
 
 
-def transform(image: Image.Image, size: int, interpolation: Interpolation) -> NDArray[np.uint8]:
-    """The centre of a picture as CLIP sees it: uint8 [size, size, 3], read-only, before rescaling and normalisation.
+def resize_and_crop(image: Image.Image, size: int, interpolation: Interpolation) -> NDArray[np.uint8]:
+    """The centre of an image as CLIP sees it: uint8 [size, size, 3], read-only, before rescaling and normalisation.
 
     The shorter side is resized to `size`, the longer one in proportion, rounded down; then the centre is cut out. Bit
     for bit the result of transformers' CLIPImageProcessor (Pillow backend) with the same Pillow: before version 13 that
-    resized rows first, now it begins with the columns of a picture over twice as tall as wide that shrinks.
+    resized rows first, now it begins with the columns of an image over twice as tall as wide that shrinks.
     The crop starts at half of what is left over, rounded down; openai/CLIP, that is torchvision, rounds a half to the
     even neighbour, so where an odd number of pixels is left over it may start one pixel further right or down.
 
     The image may have any mode; other than RGB is converted as in `open_image`.
     """
-    image = _rgb(image, "the image given")
+    image = to_rgb(image, "the image given")
     width, height = image.size
     short, long = sorted(image.size)
     length = int(size * long / short)
     if short < size and length > LONG * size:
-        return _transform_long(image, size, length, interpolation)
+        return _crop_long(image, size, length, interpolation)
     scaled = (size, length) if width <= height else (length, size)
     if scaled != image.size:
         image = image.resize(scaled, RESAMPLING[interpolation])
@@ -108,94 +79,8 @@ def transform(image: Image.Image, size: int, interpolation: Interpolation) -> ND
     return np.asarray(image)
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(sorted(FORMATS & set(Image.OPEN)))
-
-
-def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
-        raise ZeroshotError(
-            f"an image as an array of {pixels.dtype} {list(pixels.shape)}: expected uint8 (0 to 255) of shape "
-            "[height, width], or [height, width, channels] with 1, 3 or 4 channels"
-        )
-    if pixels.size == 0:
-        raise ZeroshotError(f"an image as an array {list(pixels.shape)} has no pixels")
-    return _rgb(Image.fromarray(pixels), "the array given")
-
-
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    try:
-        image.load()  # before the metadata is read, which some formats keep behind the pixels
-    except Exception as error:  # as above
-        raise ZeroshotError(f"{name}: cut short or damaged ({error}); replace it") from None
-    turn = UPRIGHT.get(_orientation(image, name))
-    image = _rgb(image, name)
-    if turn is not None:
-        image = image.transpose(turn)
-        image.info = {}  # or else it would be turned again when it is next opened
-    return image
-
-
-def _orientation(image: Image.Image, name: str) -> int:
-    if image.format == "TIFF":  # which Pillow has turned already
-        return 1
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception as error:  # metadata, not pixels: the picture is as good without
-        log.warning("%s: its EXIF data cannot be read (%s), so it is taken as upright", name, error)
-        return 1
-
-
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    if not (image.width and image.height):
-        raise ZeroshotError(f"{name}: has no pixels ({image.width} × {image.height})")
-    if image.mode[0] in "IF":
-        image = _eight_bits(image, name)
-    try:
-        if image.mode in WITH_ALPHA or image.info.get("transparency") is not None:
-            if image.mode == "La":  # Pillow knows no shorter way
-                image = image.convert("LA")
-            image = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        return image if image.mode == "RGB" else image.convert("RGB")
-    except Exception as error:  # such as a palette cut short, or colours that this Pillow can't convert
-        raise ZeroshotError(f"{name}: mode {image.mode} cannot be turned into RGB ({error}); save it as RGB") from None
-
-
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """Grey of 16 or 32 bits as 8-bit grey; a colour that stands for transparency becomes white.
-
-    Mode I;16 says that white is 65535. Modes I and F don't say: white is the least of 1 (F alone), 255 and 65535 that
-    no pixel exceeds. Raises ZeroshotError if one does, or is negative or not a number.
-    """
-    pixels = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        white = 65535
-    else:
-        whites = (1, 255, 65535) if image.mode == "F" else (255, 65535)
-        low, high = pixels.min(), pixels.max()
-        if not (low >= 0 and high <= whites[-1]):
-            raise ZeroshotError(f"{name}: has pixels from {low} to {high} (mode {image.mode}); scale them to 0 … 255")
-        white = next(white for white in whites if high <= white)
-    if white == 1:
-        grey = np.rint(pixels * 255)
-    elif white == 255:
-        grey = pixels
-    else:
-        grey = pixels.astype(np.uint16) >> 8
-    grey = grey.astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[pixels == transparent] = 255
-    return Image.fromarray(grey)
-
-
-def _transform_long(image: Image.Image, size: int, length: int, interpolation: Interpolation) -> NDArray[np.uint8]:
-    """`transform` of a picture whose longer side would grow to `length`, without ever making one that long.
+def _crop_long(image: Image.Image, size: int, length: int, interpolation: Interpolation) -> NDArray[np.uint8]:
+    """`resize_and_crop` of an image whose longer side would grow to `length`, without ever making one that long.
 
     Pillow enlarges rows first, then columns, in fixed point with 8 bits in between. Here it does so for the shorter
     side, and this function, in the same arithmetic, for the longer: no bit differs.

@@ -1,187 +1,261 @@
-"""The CLIP network, image tower and text tower, as MindSpore cells (Radford et al. 2021; names as in openai/CLIP).
+"""The CLIP network as published: image tower and text tower (Radford et al. 2021; names as in openai/CLIP).
 
-A tower is built from the tensors of a checkpoint by their names there and knows nothing else; its operations come in
-the two forms of `forms.py`.
+A tower is built from the tensors of a checkpoint, by their names there. Activations are rows, [batch * length, width]:
+a row is one patch or token. LayerNorm and softmax are computed in float32, everything else in the dtype of the weights.
 """
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
+from numpy.typing import NDArray
 
-from zeroshot.models.architecture import HEAD_WIDTH, Activation, Architecture, Tensors
-from zeroshot.models.forms import PLAIN, Dense, Form, LayerNorm, dense, parameter
-from zeroshot.models.preprocess import MEAN, STD
+from zeroshot.models.architecture import Activation, Architecture, Tensors
+from zeroshot.models.preprocess import Preprocessing
 
+EPSILON = 1e-5  # of every LayerNorm; MindSpore's default differs
+QUICK_GELU_SLOPE = 1.702
 MASKED = -1e9  # added to the logits of positions that attention must not see
 
 
-class Attention(nn.Cell):
-    """Multi-head attention, heads 64 wide, from all positions or some to all of the same input."""
+class LayerNorm(nn.Cell):
+    """Zero mean and unit variance over the width, then gain and bias; in float32 whatever comes in."""
 
-    def __init__(self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form) -> None:
+    def __init__(self, tensors: Tensors, name: str) -> None:
         super().__init__()
-        self.scale = 1.0 if form.folded else HEAD_WIDTH**-0.5
-        self.q, self.k, self.v = (
-            Dense(weight, None if form.folded and not bias.any() else bias, dtype, f"{name}.{part}")
-            for part, weight, bias in zip(
-                "qkv",
-                np.split(tensors[f"{name}.in_proj_weight"], 3),
-                np.split(tensors[f"{name}.in_proj_bias"], 3),
-                strict=True,
-            )
-        )
-        self.out_proj = dense(tensors, f"{name}.out_proj", dtype)
-        self.heads = form.heads(width // HEAD_WIDTH)
-        self.similarity = ops.BatchMatMul(transpose_b=True)
-        self.mix = ops.BatchMatMul()
-        self.softmax = ops.Softmax(axis=-1)
+        self.weight = parameter(tensors[f"{name}.weight"], ms.float32, f"{name}.weight")
+        self.bias = parameter(tensors[f"{name}.bias"], ms.float32, f"{name}.bias")
+        self.normalize = ops.LayerNorm(begin_norm_axis=1, begin_params_axis=1, epsilon=EPSILON)
 
-    def construct(self, asking: Tensor, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
-        """asking: [batch * queries, width], x: [batch * length, width], mask: [heads, batch, queries, length]."""
-        q = self.heads.apart(self.q(asking), batch)
-        k, v = self.heads.apart(self.k(x), batch), self.heads.apart(self.v(x), batch)
-        if self.scale != 1.0:
-            q = q * self.scale
-        logits = self.similarity(q, k).astype(ms.float32)
+    def construct(self, x: Tensor) -> Tensor:
+        y = self.normalize(x.astype(ms.float32), self.weight, self.bias)[0]  # [rows, width]
+        return y.astype(x.dtype)
+
+
+class Linear(nn.Cell):
+    """x Wᵀ + b over rows, the weight stored [out, in] as torch stores it; no bias where the checkpoint has none."""
+
+    def __init__(
+        self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, dtype: ms.Type, name: str
+    ) -> None:
+        super().__init__()
+        self.weight = parameter(weight, dtype, f"{name}.weight")
+        self.bias = None if bias is None else parameter(bias, dtype, f"{name}.bias")
+        self.matmul = ops.MatMul(transpose_b=True)
+        self.bias_add = ops.BiasAdd()
+
+    def construct(self, x: Tensor) -> Tensor:
+        y = self.matmul(x, self.weight)  # [rows, out]
+        return y if self.bias is None else self.bias_add(y, self.bias)
+
+
+class QuickGELU(nn.Cell):
+    """x · sigmoid(1.702 x), OpenAI's approximation of GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigmoid = ops.Sigmoid()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x * self.sigmoid(QUICK_GELU_SLOPE * x)
+
+
+class GELU(nn.Cell):
+    """x · Φ(x) with the exact normal distribution (Hendrycks and Gimpel 2016), as later CLIPs have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erf = ops.Erf()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return 0.5 * x * (1.0 + self.erf(x * 0.5**0.5))
+
+
+class Attention(nn.Cell):
+    """Multi-head attention of all positions to all positions."""
+
+    def __init__(self, tensors: Tensors, name: str, heads: int, dtype: ms.Type) -> None:
+        super().__init__()
+        self.heads = heads
+        weights = np.split(tensors[f"{name}.in_proj_weight"], 3)
+        biases = np.split(tensors[f"{name}.in_proj_bias"], 3)
+        self.q = Linear(weights[0], biases[0], dtype, f"{name}.q")
+        self.k = Linear(weights[1], biases[1], dtype, f"{name}.k")
+        self.v = Linear(weights[2], biases[2], dtype, f"{name}.v")
+        self.out_proj = linear(tensors, f"{name}.out_proj", dtype)
+        self.transpose = ops.Transpose()
+        self.similarity = ops.BatchMatMul(transpose_b=True)
+        self.softmax = ops.Softmax(axis=-1)
+        self.weighted_sum = ops.BatchMatMul()
+
+    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
+        """x: [batch * length, width]; mask, added to the logits: broadcast to [heads, batch, length, length]."""
+        q = self.split_heads(self.q(x), batch)  # [heads, batch, length, head width]
+        k = self.split_heads(self.k(x), batch)
+        v = self.split_heads(self.v(x), batch)
+        q = q * q.shape[-1] ** -0.5
+        logits = self.similarity(q, k).astype(ms.float32)  # [heads, batch, length, length]
         if mask is not None:
             logits = logits + mask
-        return self.out_proj(self.heads.together(self.mix(self.softmax(logits).astype(v.dtype), v)))
+        weights = self.softmax(logits).astype(v.dtype)
+        y = self.weighted_sum(weights, v)  # [heads, batch, length, head width]
+        return self.out_proj(self.merge_heads(y))  # [batch * length, width]
+
+    def split_heads(self, x: Tensor, batch: int) -> Tensor:
+        """[batch * length, width] → [heads, batch, length, head width]."""
+        x = x.reshape(batch, -1, self.heads, x.shape[-1] // self.heads)
+        return self.transpose(x, (2, 0, 1, 3))
+
+    def merge_heads(self, x: Tensor) -> Tensor:
+        """[heads, batch, length, head width] → [batch * length, width]."""
+        heads, batch, length, head_width = x.shape
+        return self.transpose(x, (1, 2, 0, 3)).reshape(batch * length, heads * head_width)
+
+
+class MLP(nn.Cell):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, tensors: Tensors, name: str, dtype: ms.Type, activation: Activation) -> None:
+        super().__init__()
+        self.c_fc = linear(tensors, f"{name}.c_fc", dtype)
+        self.activation = GELU() if activation == "gelu" else QuickGELU()
+        self.c_proj = linear(tensors, f"{name}.c_proj", dtype)
+
+    def construct(self, x: Tensor) -> Tensor:
+        hidden = self.activation(self.c_fc(x))  # [rows, mlp width]
+        return self.c_proj(hidden)  # [rows, width]
 
 
 class Block(nn.Cell):
     """A pre-norm residual block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(
-        self, tensors: Tensors, name: str, width: int, dtype: ms.Type, form: Form, activation: Activation
-    ) -> None:
+    def __init__(self, tensors: Tensors, name: str, heads: int, dtype: ms.Type, activation: Activation) -> None:
         super().__init__()
-        self.ln_1 = form.norm(tensors, f"{name}.ln_1")
-        self.attn = Attention(tensors, f"{name}.attn", width, dtype, form)
-        self.ln_2 = form.norm(tensors, f"{name}.ln_2")
-        self.mlp = form.mlp(tensors, f"{name}.mlp", dtype, form.activation(activation))
+        self.ln_1 = LayerNorm(tensors, f"{name}.ln_1")
+        self.attn = Attention(tensors, f"{name}.attn", heads, dtype)
+        self.ln_2 = LayerNorm(tensors, f"{name}.ln_2")
+        self.mlp = MLP(tensors, f"{name}.mlp", dtype, activation)
 
-    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:  # [batch * length, width]
-        normed = self.ln_1(x)
-        x = x + self.attn(normed, normed, batch, mask)
+    def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), batch, mask)  # [batch * length, width]
         return x + self.mlp(self.ln_2(x))
-
-    def pooled(self, x: Tensor, rows: Tensor, batch: int, mask: Tensor | None) -> Tensor:
-        """The block's output at one position of each input alone, `rows` [batch] of x: exact, and all that is read."""
-        normed = self.ln_1(x)
-        x = ops.gather(x, rows, 0) + self.attn(ops.gather(normed, rows, 0), normed, batch, mask)
-        return x + self.mlp(self.ln_2(x))  # [batch, width]
 
 
 class ImageTower(nn.Cell):
-    """Pixels to image features: the vision transformer (Dosovitskiy et al. 2021) with CLIP's norm before its blocks."""
+    """Pixels to image features: a vision transformer (Dosovitskiy et al. 2021) with a norm before its blocks."""
 
     def __init__(
         self,
-        size: Architecture,
+        architecture: Architecture,
         tensors: Tensors,
+        preprocessing: Preprocessing,
         dtype: ms.Type = ms.float32,
-        form: Form = PLAIN,
         activation: Activation = "quick_gelu",
     ) -> None:
         super().__init__()
-        width = size.vision_width
-        self.patch_size, self.dtype, self.folded = size.patch_size, dtype, form.folded
-        # pixels come channels last, so the kernel's [width, 3, p, p] becomes one row of p * p * 3 per output
-        kernel = tensors["visual.conv1.weight"].transpose(0, 2, 3, 1).reshape(width, -1)
-        self.conv1 = Dense(np.ascontiguousarray(kernel), None, dtype, "visual.conv1")
-        self.class_embedding = parameter(tensors, "visual.class_embedding", dtype)
-        self.positional_embedding = parameter(tensors, "visual.positional_embedding", dtype)
+        self.patch_size, self.dtype = architecture.patch_size, dtype
+        self.mean = Tensor(255 * np.array(preprocessing.mean, np.float32))
+        self.std = Tensor(255 * np.array(preprocessing.std, np.float32))
+        self.conv1 = Linear(patch_kernel(tensors), None, dtype, "visual.conv1")
+        self.class_embedding = named_parameter(tensors, "visual.class_embedding", dtype)
+        self.positional_embedding = named_parameter(tensors, "visual.positional_embedding", dtype)
         self.ln_pre = LayerNorm(tensors, "visual.ln_pre")
-        names = [f"visual.transformer.resblocks.{layer}" for layer in range(size.vision_layers)]
-        self.resblocks = nn.CellList([Block(tensors, name, width, dtype, form, activation) for name in names])
-        self.ln_post = form.norm(tensors, "visual.ln_post")
+        names = block_names("visual.transformer", architecture.vision_layers)
+        heads = architecture.vision_heads
+        self.resblocks = nn.CellList([Block(tensors, name, heads, dtype, activation) for name in names])
+        self.ln_post = LayerNorm(tensors, "visual.ln_post")
         self.proj = projection(tensors, "visual.proj", dtype)
-        self.mean, self.std = Tensor(MEAN * 255), Tensor(STD * 255)
         self.transpose = ops.Transpose()
-        self.bias_add = ops.BiasAdd()
 
     def construct(self, pixels: Tensor) -> Tensor:
-        """uint8 [batch, image_size, image_size, 3] → fp32 [batch, embed_dim], not yet of unit length."""
+        """uint8 [batch, image_size, image_size, 3] → float32 [batch, embed_dim], not yet of unit length."""
         batch, side, p = pixels.shape[0], pixels.shape[1], self.patch_size
         grid = side // p
-        if not self.folded:
-            pixels = (pixels.astype(ms.float32) - self.mean) / self.std
-        patches = self.transpose(pixels.reshape(batch, grid, p, grid, p * 3), (0, 1, 3, 2, 4))
-        patches = patches.reshape(batch * grid * grid, p * p * 3)  # a patch a row
-        x = self.conv1(patches.astype(self.dtype)).reshape(batch, grid * grid, -1)
-        length, width = grid * grid + 1, x.shape[-1]
-        if self.folded:  # one bias over a whole image spares the broadcasts; it holds the class embedding too
-            x = ops.concat((ops.zeros((batch, 1, width), self.dtype), x), 1).reshape(batch, length * width)
-            x = self.bias_add(x, self.positional_embedding.reshape(length * width))
-        else:
-            x = ops.concat((self.class_embedding.broadcast_to((batch, 1, width)), x), 1) + self.positional_embedding
-        x = self.ln_pre(x.reshape(batch * length, width))
-        for block in self.resblocks[:-1]:
+        x = (pixels.astype(ms.float32) - self.mean) / self.std
+        x = x.reshape(batch, grid, p, grid, p * 3)
+        x = self.transpose(x, (0, 1, 3, 2, 4))  # [batch, grid, grid, p, p * 3]
+        x = x.reshape(batch * grid * grid, p * p * 3)  # a patch a row
+        x = self.conv1(x.astype(self.dtype))  # [batch * grid * grid, width]
+        width = x.shape[-1]
+        x = x.reshape(batch, grid * grid, width)
+        class_token = self.class_embedding.broadcast_to((batch, 1, width))
+        x = ops.concat((class_token, x), 1)  # [batch, length, width], length = 1 + grid * grid
+        x = x + self.positional_embedding
+        x = self.ln_pre(x.reshape(-1, width))  # [batch * length, width]
+        for block in self.resblocks:
             x = block(x, batch, None)
-        x = self.resblocks[-1].pooled(x, ops.arange(batch) * length, batch, None)  # the class token's
-        return self.proj(self.ln_post(x)).astype(ms.float32)
+        x = x.reshape(batch, -1, width)[:, 0]  # the class token, [batch, width]
+        return self.proj(self.ln_post(x)).astype(ms.float32)  # [batch, embed_dim]
 
 
 class TextTower(nn.Cell):
-    """Tokens to text features: a causal transformer, read at the end-of-text token."""
+    """Tokens to text features: a transformer in which a token sees those before it, read at the end-of-text token.
+
+    A row of tokens may hold several texts (`prefix_packing.py`); which token sees which is an input.
+    """
 
     def __init__(
         self,
-        size: Architecture,
+        architecture: Architecture,
         tensors: Tensors,
         dtype: ms.Type = ms.float32,
-        form: Form = PLAIN,
         activation: Activation = "quick_gelu",
     ) -> None:
         super().__init__()
-        self.folded, self.heads = form.folded, size.text_width // HEAD_WIDTH
-        self.token_embedding = parameter(tensors, "token_embedding.weight", dtype)
-        self.positional_embedding = parameter(tensors, "positional_embedding", dtype)
-        names = [f"transformer.resblocks.{layer}" for layer in range(size.text_layers)]
-        self.resblocks = nn.CellList([Block(tensors, name, size.text_width, dtype, form, activation) for name in names])
-        self.ln_final = form.norm(tensors, "ln_final")
+        self.token_embedding = named_parameter(tensors, "token_embedding.weight", dtype)
+        self.positional_embedding = named_parameter(tensors, "positional_embedding", dtype)
+        names = block_names("transformer", architecture.text_layers)
+        heads = architecture.text_heads
+        self.resblocks = nn.CellList([Block(tensors, name, heads, dtype, activation) for name in names])
+        self.ln_final = LayerNorm(tensors, "ln_final")
         self.text_projection = projection(tensors, "text_projection", dtype)
-        self.bias_add = ops.BiasAdd()
 
-    def construct(self, tokens: Tensor, ends: Tensor) -> Tensor:
-        """int32 [batch, length], and where each end-of-text token stands, int32 [batch] → fp32 [batch, embed_dim].
+    def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
+        """Tokens → float32 [batch * texts, embed_dim], not yet of unit length.
 
-        `length` may be anything from the longest text of the batch to the context length: a causal tower's output at a
-        position depends on nothing after it.
+        Args:
+            tokens: int32 [batch, length].
+            positions: the place of each token in its text, int32 [batch, length].
+            visible: which tokens (last axis) each token sees, bool [batch, length, length].
+            ends: the places in the row of the texts' end-of-text tokens, int32 [batch, texts].
         """
         batch, length = tokens.shape
-        positions = self.positional_embedding[:length]
         x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)  # [batch * length, width]
-        width = x.shape[-1]
-        if self.folded:
-            x = self.bias_add(x.reshape(batch, length * width), positions.reshape(-1)).reshape(batch * length, width)
-        else:
-            x = (x.reshape(batch, length, width) + positions).reshape(batch * length, width)
-        steps = ops.arange(length)
-        causal = ops.where(steps > steps.reshape(length, 1), MASKED, 0.0)  # [length, length]
-        for block in self.resblocks[:-1]:
-            x = block(x, batch, causal)
-        seen = ops.where(steps > ends.reshape(batch, 1, 1), MASKED, 0.0)  # [batch, 1, length]
-        x = self.resblocks[-1].pooled(x, ops.arange(batch) * length + ends, batch, seen)
-        return self.text_projection(self.ln_final(x)).astype(ms.float32)
-
-    def packed(self, tokens: Tensor, depths: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
-        """Tokens and depths, int32 [trees, positions], visible, bool [trees, positions, positions], and ends, int32
-        [trees, texts] → fp32 [trees * texts, embed_dim], not yet of unit length.
-        """
-        trees, length = tokens.shape
-        x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)
-        x = x + ops.gather(self.positional_embedding, depths.reshape(-1), 0)  # [trees * positions, width]
-        mask = ops.where(visible, 0.0, MASKED)
-        by_head = mask.broadcast_to((self.heads, trees, length, length))  # once for all blocks
-        for block in self.resblocks[:-1]:
-            x = block(x, trees, by_head)
-        rows = (ops.arange(trees).reshape(trees, 1) * length + ends).reshape(-1)
-        seen = ops.gather(mask.reshape(trees * length, length), rows, 0).reshape(trees, -1, length)
-        x = self.resblocks[-1].pooled(x, rows, trees, seen)
-        return self.text_projection(self.ln_final(x)).astype(ms.float32)
+        x = x + ops.gather(self.positional_embedding, positions.reshape(-1), 0)
+        mask = ops.where(visible, 0.0, MASKED)  # [batch, length, length]
+        for block in self.resblocks:
+            x = block(x, batch, mask)
+        rows = ops.arange(batch).reshape(batch, 1) * length + ends  # [batch, texts]
+        x = ops.gather(x, rows.reshape(-1), 0)  # [batch * texts, width]
+        return self.text_projection(self.ln_final(x)).astype(ms.float32)  # [batch * texts, embed_dim]
 
 
-def projection(tensors: Tensors, name: str, dtype: ms.Type) -> Dense:
-    """A projection into the shared space, stored [width, embed_dim]; it has a bias once a norm was folded into it."""
-    return Dense(np.ascontiguousarray(tensors[name].T), tensors.get(f"{name}_bias"), dtype, name)
+def parameter(array: NDArray[np.float32], dtype: ms.Type, name: str) -> Parameter:
+    """A parameter that shares the memory of a float32 array where that is its dtype: weights are large."""
+    shared = dtype == ms.float32 and array.flags.c_contiguous and array.flags.writeable
+    return Parameter(Tensor.from_numpy(array) if shared else Tensor(array, dtype), name=name)
+
+
+def named_parameter(tensors: Tensors, name: str, dtype: ms.Type) -> Parameter:
+    """The parameter of a tensor, by its name."""
+    return parameter(tensors[name], dtype, name)
+
+
+def linear(tensors: Tensors, name: str, dtype: ms.Type) -> Linear:
+    """A linear layer with bias, by its name."""
+    return Linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"], dtype, name)
+
+
+def projection(tensors: Tensors, name: str, dtype: ms.Type) -> Linear:
+    """A projection into the shared space, which is stored [width, embed_dim]."""
+    return Linear(np.ascontiguousarray(tensors[name].T), None, dtype, name)
+
+
+def patch_kernel(tensors: Tensors) -> NDArray[np.float32]:
+    """The patch embedding as a matrix [width, p * p * 3]: pixels come channels last, the kernel is [width, 3, p, p]."""
+    kernel = tensors["visual.conv1.weight"].transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(kernel.reshape(len(kernel), -1))
+
+
+def block_names(tower: str, layers: int) -> list[str]:
+    """The names of a tower's blocks."""
+    return [f"{tower}.resblocks.{layer}" for layer in range(layers)]

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from zeroshot.data.image_set import Picture
+from zeroshot.data.read_image import open_image
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.preprocess import open_image
 
 SIDE = 144  # pixels of a thumbnail's longer side
 SMALL = 64  # images up to this side are kept as they are, without loss

@@ -3,6 +3,6 @@
 from zeroshot.scoring.class_embeddings import embed_classes
 from zeroshot.scoring.evaluation import Evaluation, evaluate
 from zeroshot.scoring.metrics import Metrics
-from zeroshot.scoring.ranking import FeatureBatch, Ranking, rank
+from zeroshot.scoring.ranking import Ranking, rank
 
-__all__ = ["Evaluation", "FeatureBatch", "Metrics", "Ranking", "embed_classes", "evaluate", "rank"]
+__all__ = ["Evaluation", "Metrics", "Ranking", "embed_classes", "evaluate", "rank"]

@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zeroshot.data.image_source import Source
+from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.scoring.class_embeddings import embed_classes
 from zeroshot.scoring.prompts import Spelling
 from zeroshot.scoring.ranking import rank
@@ -67,11 +69,12 @@ class Classifier:
         shown = self._progress(images) if len(images) >= PROGRESS_FROM else images
         # an image alone is not worth a whole batch; that shape is compiled separately, once
         batches = encoder.feature_batches(shown, batch_size=1 if len(images) == 1 else None)
-        return [
-            [{"score": score, "label": labels[id]} for id, score in zip(ids, scores, strict=True)]
-            for ranking in rank(batches, embeddings, encoder.logit_scale, top_k)
-            for ids, scores in zip(ranking.ids.tolist(), ranking.probabilities.tolist(), strict=True)
-        ]
+        with closing(raise_errors(batches)) as readable:
+            return [
+                [{"score": score, "label": labels[id]} for id, score in zip(ids, scores, strict=True)]
+                for ranking in rank(readable, embeddings, encoder.logit_scale, top_k)
+                for ids, scores in zip(ranking.ids.tolist(), ranking.probabilities.tolist(), strict=True)
+            ]
 
     def _embed(self, labels: Sequence[str], templates: Templates) -> NDArray[np.float64]:
         key = (tuple(labels), templates)
@@ -83,6 +86,17 @@ class Classifier:
                     self._embeddings.popitem(last=False)
             self._embeddings.move_to_end(key)
             return self._embeddings[key]
+
+
+def raise_errors(batches: Iterator[FeatureBatch]) -> Generator[FeatureBatch, None, None]:
+    """The batches, until an image could not be read, whose error is raised."""
+    try:
+        for batch in batches:
+            for error in batch.errors.values():
+                raise error
+            yield batch
+    finally:
+        batches.close()  # type: ignore[attr-defined]
 
 
 def as_list(images: Images) -> list[Source]:

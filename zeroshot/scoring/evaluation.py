@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.scoring.class_embeddings import TextEncoder, embed_classes
 from zeroshot.scoring.metrics import TOP, Metrics, measure
 from zeroshot.scoring.prompts import Spelling
-from zeroshot.scoring.ranking import FeatureBatch, Ranking, rank
+from zeroshot.scoring.ranking import Ranking, rank
 
 
 class ImageTextEncoder(TextEncoder, Protocol):

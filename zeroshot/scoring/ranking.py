@@ -6,15 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from zeroshot.models.feature_batch import FeatureBatch
+
 ROWS = 16  # images are multiplied exactly so many at a time: BLAS may round a row otherwise with another number of rows
-
-
-@dataclass(frozen=True)
-class FeatureBatch:
-    """Unit features [N, embed_dim] of some images, and the images' places [N] in the sequence they come from."""
-
-    places: NDArray[np.int64]
-    features: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from zeroshot.config.named import architecture
+from zeroshot.config.named import architecture, preprocessing
 from zeroshot.config.paths import home
 from zeroshot.config.schema import Device, Model
 from zeroshot.data.image_source import load_image
@@ -74,13 +74,13 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
     encoder = Encoder(
         architecture(model),
         checkpoint.tensors,
+        preprocessing(model),
         target=prepared.target,
         dtype=prepared.dtype,
-        interpolation=model.interpolation.value,
         activation=model.activation.value,
         batch_size=device.batch_size,
         workers=device.workers,
-        opened=load_image,
+        open_image=load_image,
     )
     device_description = {
         "target": prepared.target,
@@ -93,9 +93,12 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
 
 def feature_store(model: Model, loaded: LoadedModel) -> FeatureStore:
     """The store of image features of this model on this device."""
-    size = architecture(model)
-    key = feature_key(size, model.activation.value, loaded.model, loaded.device, versions())
-    return FeatureStore(home() / "features", key, size.embed_dim)
+    weights = loaded.model["weights"]["sha256"]
+    encoder = loaded.encoder
+    key = feature_key(
+        encoder.architecture, model.activation.value, encoder.preprocessing, weights, loaded.device, versions()
+    )
+    return FeatureStore(home() / "features", key, encoder.architecture.embed_dim)
 
 
 def warn_of_untrained_words(loaded: LoadedModel, texts: Sequence[str]) -> None:

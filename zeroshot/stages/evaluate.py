@@ -14,9 +14,10 @@ from zeroshot.config.named import prompt_templates
 from zeroshot.config.schema import Config, Prompt
 from zeroshot.data.image_set import ImageSet
 from zeroshot.features.extract import ImageFeatures
+from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.runs.evaluation_files import write_evaluation
 from zeroshot.runs.record import Record, references
-from zeroshot.scoring import Evaluation, FeatureBatch, Metrics, evaluate
+from zeroshot.scoring import Evaluation, Metrics, evaluate
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
 from zeroshot.stages.encoder import feature_store, load_model, warn_of_untrained_words
@@ -39,7 +40,9 @@ def run(config: Config) -> StageResult:
     loaded = load_model(config.model, config.device)
     warn_of_untrained_words(loaded, texts)
 
-    features = ImageFeatures(loaded.encoder, feature_store(config.model, loaded) if config.stage.cache else None)
+    store = feature_store(config.model, loaded) if config.stage.cache else None
+    features = ImageFeatures(loaded.encoder, store, list_unreadable=True)
+    errors: dict[int, str] = {}
     track = partial(progress.track, description=f"{config.model.name} on {config.dataset.name}")
     stopwatch.lap("text")
     evaluation = evaluate(
@@ -49,7 +52,7 @@ def run(config: Config) -> StageResult:
         data.classes,
         prompt["templates"],
         prompt["class_names"],
-        features=_from_lap(stopwatch, features.batches(images.images, track)),
+        features=_from_lap(stopwatch, features.batches(images.images, errors, track)),
     )
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 

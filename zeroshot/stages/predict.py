@@ -47,7 +47,7 @@ def run(config: Config) -> StageResult:
     stopwatch.lap("image")
     features = ImageFeatures(loaded.encoder, feature_store(config.model, loaded) if stage.cache else None)
     errors: dict[int, str] = {}
-    batches = features.batches(images, partial(progress.track, description=config.model.name), errors)
+    batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
     top_k = min(stage.top_k, len(labels))
     ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))

@@ -8,7 +8,7 @@ from typing import Any
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import HEAD_WIDTH, Architecture
 from zeroshot.models.checkpoints.stored_tensors import shown
-from zeroshot.models.preprocess import MEAN, STD
+from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD
 
 _LARGEST_CONFIG = 2**22
 
@@ -105,7 +105,7 @@ def _heads(width: int) -> int:
 
 
 def _hold_pixels(config: Path, prefix: str, found: Mapping[str, Any]) -> None:
-    for key, here in (("mean", MEAN), ("std", STD)):
+    for key, here in (("mean", OPENAI_MEAN), ("std", OPENAI_STD)):
         there = found.get(prefix + key)
         if there is not None:
             _hold(config, prefix + key, _rounded(there), _rounded(here))
