@@ -12,6 +12,7 @@ from PIL import features
 
 from zeroshot import models
 from zeroshot.models.architecture import Architecture
+from zeroshot.models.preprocess import Preprocessing
 
 CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif")  # their versions decode differently
 PROCESSOR = ("model name", "flags", "CPU implementer", "CPU part", "Features")  # MindSpore chooses its kernels by these
