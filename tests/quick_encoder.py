@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zeroshot.data.read_image import open_image
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.features.store import LIMIT, FeatureStore
-from zeroshot.data.read_image import open_image
 
 WIDTH = 24
 KEY = {"weights": "drawn", "dtype": "float32"}

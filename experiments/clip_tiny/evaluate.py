@@ -35,19 +35,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     model = DictConfig(OmegaConf.load(given.model))
-    size = Architecture(**{field.name: model[field.name] for field in fields(Architecture)})
+    size = Architecture(**{field.name: model[field.name] for field in fields(Architecture) if field.name in model})
     encoder = Encoder(size, load(given.weights, size).tensors, batch_size=50)
     unseen = np.isin(shapes.FINE, shapes.UNSEEN)
 
     log.info("| seed | prompt | all | seen pairs | unseen pairs |\n|---|---|---|---|---|")
     for seed in given.seeds:
         images = shapes.load("test", seed=seed)
-        features = encoder.encode_image(np.stack([np.asarray(image) for image in images.images]))
+        batches = list(encoder.feature_batches(images.images))
         for name in given.prompts:
             prompt = DictConfig(OmegaConf.load(ROOT / f"conf/prompt/{name}.yaml"))
             texts = encoder.encode_text(fill_templates(shapes.FINE, list(prompt.templates), prompt.class_names))
-            embeddings = mean_of_templates(texts, len(shapes.FINE))
-            ranking = Ranking.joined(rank([features], embeddings, encoder.logit_scale, 1))
+            embeddings = mean_of_templates(texts, len(prompt.templates))
+            ranking = Ranking.concatenate(rank(batches, embeddings, encoder.logit_scale, 1), 1)
             right, apart = ranking.ids[:, 0] == images.labels, unseen[images.labels]
             parts = [right, right[~apart], right[apart]]
             log.info("| %d | %s | %s |", seed, name, " | ".join(f"{part.sum()} / {len(part)}" for part in parts))

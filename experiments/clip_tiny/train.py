@@ -24,8 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
 from zeroshot.models.architecture import VOCABULARY, Architecture, Tensors
 from zeroshot.models.checkpoints.checkpoint import save
-from zeroshot.models.forms import Form, Heads, RowNorm, whole_mlp
-from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD
+from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocessing
 from zeroshot.models.tokenizer import EOT, Tokenizer
 from zeroshot.models.towers import MASKED, ImageTower, TextTower
 from zeroshot.scoring.prompts import fill_templates
@@ -33,9 +32,6 @@ from zeroshot.scoring.prompts import fill_templates
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TRAINING, VALIDATION = 1001, 1002  # seeds of images; those of dataset=shapes are pairs of numbers
-FORM = Form(
-    folded=False, norm=RowNorm, heads=Heads, mlp=whole_mlp
-)  # norms without gain and bias: the matrix behind each does their work
 TOKENS = "token_embedding.weight"
 SOURCE = "experiments/clip_tiny/train.py"
 NOISE = 0.1  # added to the variance of patches, so that noise is not blown up
@@ -69,12 +65,13 @@ class Contrast(nn.Cell):
 
     def __init__(self, size: Architecture, tensors: Tensors, recipe: Recipe) -> None:
         super().__init__()
-        self.image, self.text = ImageTower(size, tensors, form=FORM), TextTower(size, tensors, form=FORM)
-        for tower in (self.image, self.text):
-            tower.folded = True  # pixels come normalised, the class embedding lies in its position: no broadcasts
+        self.image = ImageTower(size, tensors, Preprocessing(size.image_size))
+        self.text = TextTower(size, tensors)
         for path, parameter in self.parameters_and_names():
             path = path.replace("image.", "visual.").replace("text.", "")
             parameter.name = path.replace("resblocks", "transformer.resblocks")
+            # the matrix behind each norm does the work of its gain and bias, the position that of the class embedding
+            parameter.requires_grad = ".ln_" not in f".{parameter.name}" and "class_embedding" not in parameter.name
         self.logit_scale = Parameter(Tensor(tensors["logit_scale"].reshape(1)), name="logit_scale")
         self.largest, self.weight = recipe.largest_scale, recipe.attribute_weight
         self.composition = recipe.composition_weight
@@ -94,8 +91,8 @@ class Contrast(nn.Cell):
             Tensor(np.where(among, 0, MASKED).astype(np.float32)) for among in (known.T[shapes], known[colours])
         )
 
-    def construct(self, pixels: Tensor, tokens: Tensor, ends: Tensor) -> Tensor:
-        images, texts = unit(self.image(pixels)), unit(self.text(tokens, ends))
+    def construct(self, pixels: Tensor, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
+        images, texts = unit(self.image(pixels)), unit(self.text(tokens, positions, visible, ends))
         scale = ops.exp(ops.minimum(self.logit_scale, self.largest))
         pairs, colours, shapes = ops.split(scale * ops.matmul(images, texts.T), self.counts, 1)
         pair_texts, colour_texts, shape_texts = ops.split(texts, self.counts, 0)
@@ -143,8 +140,13 @@ class Captions:
         names = [*(FINE[label] for label in SEEN), *colours, *SHAPES]
         return np.asarray([self.rows[name][random.integers(len(self.forms))] for name in names])
 
-    def ends(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
-        return np.asarray((rows == np.searchsorted(self.ids, EOT)).argmax(axis=1), np.int32)
+    def inputs(self, rows: NDArray[np.int32]) -> tuple[Tensor, ...]:
+        """What the text tower takes of captions in a row each: tokens, positions, visible tokens, ends."""
+        count, length = rows.shape
+        positions = np.tile(np.arange(length, dtype=np.int32), (count, 1))
+        visible = np.tile(np.tri(length, dtype=np.bool_), (count, 1, 1))
+        ends = (rows == np.searchsorted(self.ids, EOT)).argmax(axis=1)[:, None].astype(np.int32)
+        return Tensor(rows), Tensor(positions), Tensor(visible), Tensor(ends)
 
 
 def initial(size: Architecture, tokens: int, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -177,7 +179,7 @@ def whitening(size: Architecture, seed: int) -> tuple[NDArray[np.float32], NDArr
 
     Patches differ most by their mean colour; without this, the edges that make a shape stay hidden behind it for long.
     """
-    images = normalised(draw(np.repeat(SEEN, 20), [TRAINING, seed])).asnumpy()
+    images = normalised(draw(np.repeat(SEEN, 20), [TRAINING, seed]))
     grid, p = size.image_size // size.patch_size, size.patch_size
     patches = (
         images.reshape(-1, grid, p, grid, p, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3 * p * p).astype(np.float64)
@@ -209,20 +211,20 @@ def exported(network: Contrast, start: Tensors, size: Architecture, recipe: Reci
     return tensors
 
 
-def normalised(images: NDArray[np.uint8]) -> Tensor:
-    return Tensor((images / np.float32(255) - OPENAI_MEAN) / OPENAI_STD)
+def normalised(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return (images / np.float32(255) - np.float32(OPENAI_MEAN)) / np.float32(OPENAI_STD)
 
 
-def batches(recipe: Recipe, captions: Captions) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def batches(recipe: Recipe, captions: Captions) -> Iterator[tuple[Tensor, ...]]:
     """What each step reads, drawn in a thread while the step before it runs."""
     labels = np.repeat(SEEN, recipe.images_per_pair)
     random = np.random.default_rng([recipe.seed, TRAINING])
 
-    def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(step: int) -> tuple[Tensor, ...]:
         rows = captions.drawn(random)
         variety = min(256, 256 * step // max(1, round(recipe.easy * recipe.steps)))
-        images = normalised(draw(labels, [TRAINING, recipe.seed, step], variety=variety))
-        return images, Tensor(rows), Tensor(captions.ends(rows))
+        images = draw(labels, [TRAINING, recipe.seed, step], variety=variety)
+        return Tensor(images), *captions.inputs(rows)
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(batch, 0)
@@ -249,15 +251,14 @@ def train(size: Architecture, recipe: Recipe, output: Path) -> None:
     captions = Captions(recipe)
     start = initial(size, len(captions.ids), recipe.seed)
     network = Contrast(size, start, recipe)
-    network.image.class_embedding.requires_grad = False
     update = optimizer(network, recipe)
     weights = update.parameters  # in the order of its groups
     log.info("%d caption forms, %d tokens", len(captions.forms), len(captions.ids))
     log.info("%d weights", sum(weight.size for weight in weights))
     gradient = ops.value_and_grad(network, None, weights)
 
-    def step(pixels: Tensor, tokens: Tensor, ends: Tensor) -> Tensor:
-        loss, grads = gradient(pixels, tokens, ends)
+    def step(pixels: Tensor, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
+        loss, grads = gradient(pixels, tokens, positions, visible, ends)
         return ops.depend(loss, update(ops.clip_by_global_norm(grads, 1.0)))
 
     compiled, validate = ms.jit(step), validation(network, recipe, captions)
@@ -282,13 +283,13 @@ def validation(network: Contrast, recipe: Recipe, captions: Captions):  # type: 
     images = draw(labels, [VALIDATION, recipe.seed])
     bare = captions.forms.index("{}")
     rows = np.stack([captions.rows[FINE[label]][bare] for label in SEEN])
-    tokens, ends = Tensor(rows), Tensor(captions.ends(rows))
+    inputs = captions.inputs(rows)
     image, text = ms.jit(network.image.construct), ms.jit(network.text.construct)
 
     def accuracy() -> float:
-        texts = text(tokens, ends).asnumpy()
+        texts = text(*inputs).asnumpy()
         texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-        parts = [image(normalised(images[at : at + batch])).asnumpy() for at in range(0, len(images), batch)]
+        parts = [image(Tensor(images[at : at + batch])).asnumpy() for at in range(0, len(images), batch)]
         found = np.array(SEEN)[(np.concatenate(parts) @ texts.T).argmax(axis=1)]
         return float((found == labels).mean())
 
@@ -314,7 +315,11 @@ def main() -> None:
     merged = DictConfig(OmegaConf.merge(OmegaConf.load(given.config), OmegaConf.from_dotlist(given.overrides)))
     recipe = Recipe(**{field.name: merged[field.name] for field in fields(Recipe)})
     model = DictConfig(OmegaConf.load(given.model))
-    train(Architecture(**{field.name: model[field.name] for field in fields(Architecture)}), recipe, given.output)
+    train(
+        Architecture(**{field.name: model[field.name] for field in fields(Architecture) if field.name in model}),
+        recipe,
+        given.output,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from zeroshot.models.checkpoints.checkpoint import load
 from zeroshot.models.encoder import Encoder
 from zeroshot.scoring.prompts import fill_templates
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / "zeroshot/models/clip_tiny.safetensors"
 PICTURES = sorted((ROOT / "zeroshot/data/pictures").glob("*.png"))
 
@@ -26,7 +26,13 @@ def conf(name: str) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def clip_tiny() -> Encoder:
-    size = Architecture(**{key: conf("conf/model/clip_tiny.yaml")[key] for key in Architecture.__dataclass_fields__})
+    size = Architecture(
+        **{
+            key: value
+            for key, value in conf("conf/model/clip_tiny.yaml").items()
+            if key in Architecture.__dataclass_fields__
+        }
+    )
     return Encoder(size, load(FILE, size).tensors, batch_size=50)
 
 
@@ -36,9 +42,9 @@ def recipe() -> train.Recipe:
 
 
 def test_the_file_is_the_one_that_the_config_names() -> None:
-    weights = conf("conf/model/clip_tiny.yaml").weights
-    assert weights.url == f"package:models/{FILE.name}"
-    assert weights.sha256 == sha256(FILE.read_bytes()).hexdigest()
+    (source,) = conf("conf/model/clip_tiny.yaml").weights.sources
+    assert source.url == f"package:models/{FILE.name}"
+    assert source.sha256 == sha256(FILE.read_bytes()).hexdigest()
     assert FILE.stat().st_size <= 5_000_000
 
 

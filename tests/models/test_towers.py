@@ -1,4 +1,4 @@
-"""Both forms of both towers, against transformers' features of the same drawn weights, and against one another."""
+"""The towers and their CPU form, against transformers' features of the same drawn weights, and against one another."""
 
 from pathlib import Path
 
@@ -7,21 +7,23 @@ import numpy as np
 import pytest
 
 from tests.drawn import SMALL, draw
-from zeroshot.models.architecture import CONTEXT_LENGTH, Architecture
-from zeroshot.models.cpu import Folded
-from zeroshot.models.forms import PLAIN, QUICK, Form, LayerNorm
+from zeroshot.models.architecture import CONTEXT_LENGTH, Activation, Architecture
+from zeroshot.models.cpu import CpuImageTower, CpuTextTower, Folded
+from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.tokenizer import Tokenizer
-from zeroshot.models.towers import Attention, ImageTower, TextTower
+from zeroshot.models.towers import Attention, ImageTower, LayerNorm, TextTower
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "features.npz")
 BOUND = 2e-5  # of a unit feature in float32
 
-# the widths, patches and grids of the four models, with few layers
+# the widths, patches and grids of the four models, of open_clip's H/14 and g/14, with few layers
 SHAPES = {
     "clip_vit_b_32": Architecture(512, 224, 32, 768, 2, 512, 2),
     "clip_vit_b_16": Architecture(512, 224, 16, 768, 2, 512, 2),
     "clip_vit_l_14": Architecture(768, 224, 14, 1024, 2, 768, 2),
     "clip_vit_l_14@336": Architecture(768, 336, 14, 1024, 2, 768, 2),
+    "open_clip H/14": Architecture(1024, 224, 14, 1280, 1, 1024, 1, vision_heads=16),
+    "open_clip g/14": Architecture(1024, 224, 14, 1408, 1, 1024, 1, vision_heads=16, vision_mlp_width=6144),
 }
 
 
@@ -31,52 +33,76 @@ def unit(features: ms.Tensor) -> np.ndarray:
 
 
 def image_features(
-    size: Architecture, tensors: dict[str, np.ndarray], pixels: np.ndarray, form: Form, dtype: ms.Type = ms.float32
+    size: Architecture,
+    tensors: dict[str, np.ndarray],
+    pixels: np.ndarray,
+    cpu: bool,
+    dtype: ms.Type = ms.float32,
+    activation: Activation = "quick_gelu",
+    preprocessing: Preprocessing | None = None,
 ) -> np.ndarray:
-    weights = Folded(tensors) if form is QUICK else tensors
-    return unit(ms.jit(ImageTower(size, weights, dtype, form).construct)(ms.Tensor(pixels)))
+    statistics = preprocessing or Preprocessing(size.image_size)
+    if cpu:
+        tower = CpuImageTower(size, Folded(size, tensors, statistics, activation), activation)
+    else:
+        tower = ImageTower(size, tensors, statistics, dtype, activation)
+    return unit(ms.jit(tower.construct)(ms.Tensor(pixels)))
 
 
 def text_features(
-    size: Architecture, tensors: dict[str, np.ndarray], tokens: np.ndarray, form: Form, length: int = CONTEXT_LENGTH
+    size: Architecture, tensors: dict[str, np.ndarray], tokens: np.ndarray, cpu: bool, length: int = CONTEXT_LENGTH
 ) -> np.ndarray:
-    weights = Folded(tensors) if form is QUICK else tensors
-    tower = ms.jit(TextTower(size, weights, ms.float32, form).construct)
-    return unit(tower(ms.Tensor(tokens[:, :length]), ms.Tensor(tokens.argmax(1).astype(np.int32))))
+    """The features of texts in a row each, the tokens after `length` left out."""
+    if cpu:
+        tower = CpuTextTower(size, Folded(size, tensors, Preprocessing(size.image_size), "quick_gelu"), "quick_gelu")
+    else:
+        tower = TextTower(size, tensors)
+    rows = len(tokens)
+    positions = np.tile(np.arange(length, dtype=np.int32), (rows, 1))
+    visible = np.tile(np.tri(length, dtype=np.bool_), (rows, 1, 1))
+    inputs = (tokens[:, :length], positions, visible, tokens.argmax(1).astype(np.int32)[:, None])
+    return unit(ms.jit(tower.construct)(*map(ms.Tensor, inputs)))
 
 
-@pytest.mark.parametrize("form", [PLAIN, QUICK], ids=["plain", "quick"])
-def test_image_features_are_those_of_transformers(form: Form) -> None:
-    ours = image_features(SMALL, draw(SMALL), FIXTURE["pixels"], form)
+@pytest.mark.parametrize("cpu", [False, True], ids=["plain", "cpu"])
+def test_image_features_are_those_of_transformers(cpu: bool) -> None:
+    ours = image_features(SMALL, draw(SMALL), FIXTURE["pixels"], cpu)
     np.testing.assert_allclose(ours, FIXTURE["image"], atol=BOUND)
     assert np.abs(ours - ours[:1])[1:].max() > 100 * BOUND  # the images differ by more than the bound
 
 
-@pytest.mark.parametrize("form", [PLAIN, QUICK], ids=["plain", "quick"])
-def test_text_features_are_those_of_transformers(form: Form) -> None:
+@pytest.mark.parametrize("cpu", [False, True], ids=["plain", "cpu"])
+def test_text_features_are_those_of_transformers(cpu: bool) -> None:
     tokens = Tokenizer()(FIXTURE["texts"].tolist())
-    np.testing.assert_allclose(text_features(SMALL, draw(SMALL), tokens, form), FIXTURE["text"], atol=BOUND)
+    np.testing.assert_allclose(text_features(SMALL, draw(SMALL), tokens, cpu), FIXTURE["text"], atol=BOUND)
 
 
-def test_a_text_needs_no_position_after_its_end() -> None:
+def test_a_text_needs_no_token_after_its_end() -> None:
     texts = ["a photo of a dog.", "cat"]
     tokens = Tokenizer()(texts)
-    whole = text_features(SMALL, draw(SMALL), tokens, QUICK)
-    np.testing.assert_allclose(text_features(SMALL, draw(SMALL), tokens, QUICK, length=8), whole, atol=BOUND)
+    whole = text_features(SMALL, draw(SMALL), tokens, cpu=True)
+    np.testing.assert_allclose(text_features(SMALL, draw(SMALL), tokens, cpu=True, length=8), whole, atol=BOUND)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_quick_form_equals_the_plain_one_in_the_shapes_of_every_model(name: str) -> None:
+def test_the_cpu_form_equals_the_plain_one_in_the_shapes_of_every_model(name: str) -> None:
     size = SHAPES[name]
     tensors = draw(size)
     pixels = np.random.default_rng(3).integers(0, 256, (2, size.image_size, size.image_size, 3), np.uint8)
     tokens = Tokenizer()(["a photo of a dog.", "a sunflower"])
-    np.testing.assert_allclose(
-        image_features(size, tensors, pixels, QUICK), image_features(size, tensors, pixels, PLAIN), atol=BOUND
+    images = [image_features(size, tensors, pixels, cpu) for cpu in (False, True)]
+    texts = [text_features(size, tensors, tokens, cpu, 16) for cpu in (False, True)]
+    np.testing.assert_allclose(images[0], images[1], atol=BOUND)
+    np.testing.assert_allclose(texts[0], texts[1], atol=BOUND)
+
+
+def test_mean_and_std_are_those_of_the_preprocessing_in_both_forms() -> None:
+    half = Preprocessing(SMALL.image_size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    plain, cpu = (
+        image_features(SMALL, draw(SMALL), FIXTURE["pixels"], cpu, preprocessing=half) for cpu in (False, True)
     )
-    np.testing.assert_allclose(
-        text_features(size, tensors, tokens, QUICK, 16), text_features(size, tensors, tokens, PLAIN, 16), atol=BOUND
-    )
+    np.testing.assert_allclose(plain, cpu, atol=BOUND)
+    assert np.abs(plain - FIXTURE["image"]).max() > 100 * BOUND
 
 
 @pytest.mark.parametrize(
@@ -95,18 +121,16 @@ def test_the_quick_form_equals_the_plain_one_in_the_shapes_of_every_model(name: 
 def test_no_parameter_of_the_image_tower_is_dropped(name: str) -> None:
     tensors = draw(SMALL)
     tensors[name] = tensors[name] + np.random.default_rng(1).normal(0, 0.1, tensors[name].shape).astype(np.float32)
-    changed = image_features(SMALL, tensors, FIXTURE["pixels"], QUICK)
+    changed = image_features(SMALL, tensors, FIXTURE["pixels"], cpu=True)
     assert np.abs(changed - FIXTURE["image"]).max() > 10 * BOUND
 
 
 def test_the_exact_gelu_differs_from_quick_gelu_and_is_the_same_in_both_forms() -> None:
-    tensors = draw(SMALL)
-    pixels = ms.Tensor(FIXTURE["pixels"])
-    plain = unit(ms.jit(ImageTower(SMALL, tensors, ms.float32, PLAIN, "gelu").construct)(pixels))
-    folded = Folded(tensors, "gelu")
-    quick = unit(ms.jit(ImageTower(SMALL, folded, ms.float32, QUICK, "gelu").construct)(pixels))
+    plain, cpu = (
+        image_features(SMALL, draw(SMALL), FIXTURE["pixels"], cpu, activation="gelu") for cpu in (False, True)
+    )
     np.testing.assert_allclose(plain, FIXTURE["image_gelu"], atol=BOUND)
-    np.testing.assert_allclose(quick, plain, atol=BOUND)
+    np.testing.assert_allclose(cpu, plain, atol=BOUND)
     assert np.abs(plain - FIXTURE["image"]).max() > 10 * BOUND
 
 
@@ -121,19 +145,19 @@ def test_half_precision_keeps_its_norms_and_softmax_in_float32() -> None:
     assert y.dtype == ms.float16
     assert np.isfinite(y.asnumpy()).all()
     seen: list[ms.Type] = []
-    attention = Attention(tensors, "visual.transformer.resblocks.0.attn", SMALL.vision_width, ms.float16, PLAIN)
+    attention = Attention(tensors, "visual.transformer.resblocks.0.attn", SMALL.vision_heads, ms.float16)
     softmax = attention.softmax
 
-    def noted(logits: ms.Tensor) -> ms.Tensor:
+    def record_dtype(logits: ms.Tensor) -> ms.Tensor:
         seen.append(logits.dtype)
         return softmax(logits)
 
-    attention.softmax = noted
+    attention.softmax = record_dtype
     rows = ms.Tensor(np.ones((4, SMALL.vision_width)), ms.float16)
-    attention.construct(rows, rows, 2, None)
+    attention.construct(rows, 2, None)
     assert seen == [ms.float32]
 
 
 def test_half_precision_gives_nearly_the_same_features() -> None:
-    half = image_features(SMALL, draw(SMALL), FIXTURE["pixels"], PLAIN, ms.float16)
+    half = image_features(SMALL, draw(SMALL), FIXTURE["pixels"], False, ms.float16)
     np.testing.assert_allclose(half, FIXTURE["image"], atol=1e-2)

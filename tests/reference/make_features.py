@@ -13,7 +13,7 @@ from tests.drawn import SMALL, draw
 from tests.reference import transformers_clip
 from zeroshot.models.tokenizer import Tokenizer
 
-FIXTURE = Path(__file__).parents[1] / "clip" / "fixtures" / "features.npz"
+FIXTURE = Path(__file__).parents[1] / "models" / "fixtures" / "features.npz"
 TEXTS = ["", "a", "a photo of a dog.", "a photo of the big pickup truck.", "向日葵", "word " * 75]
 
 

@@ -1,4 +1,4 @@
-"""Makes the fixtures of tests/clip that hold inputs: token ids by OpenAI's tokenizer and pixels by transformers.
+"""Makes the fixtures of tests/models that hold inputs: token ids by OpenAI's tokenizer and pixels by transformers.
 
     python -m tests.reference.make_inputs      # where torch, transformers and open_clip_torch are installed
 
@@ -28,7 +28,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from tests.reference.pictures import cases
 from tests.reference.strings import MARKS, strings
 
-FIXTURES = Path(__file__).parents[1] / "clip" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "models" / "fixtures"
 IDS_OF_MARKS = (49406, 49407)
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 TARGETS = (224, 336, 32)

@@ -20,7 +20,7 @@ from tests.drawn import draw
 from tests.reference.openai_clip import build, save_archive
 from zeroshot.models.architecture import Architecture
 
-FIXTURES = Path(__file__).parents[1] / "clip" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "models" / "fixtures"
 MINIATURE = Architecture(
     embed_dim=64, image_size=16, patch_size=8, vision_width=64, vision_layers=1, text_width=64, text_layers=1
 )

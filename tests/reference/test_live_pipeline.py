@@ -19,7 +19,7 @@ from zeroshot.config.named import architecture, known_models
 SCORES = 1e-4
 CASES = (("a picture of {}", "bilinear"), ("This is a photo of {}.", "bicubic"))
 LABELS = ["sunflower", "tree", "dog", "cat", "toy", "aquarium fish", "bird's nest", "fire_truck", "1e3", "a, b"]
-IMAGES = Path(__file__).parents[1] / "clip" / "fixtures" / "images"
+IMAGES = Path(__file__).parents[1] / "models" / "fixtures" / "images"
 
 
 def pictures() -> list[Image.Image]:

@@ -38,7 +38,7 @@ from zeroshot.models.checkpoints import files as container
 from zeroshot.models.checkpoints.checkpoint import file_digest, identify, load, save, tensor_digest
 
 ROOT = Path(__file__).parents[2]
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 Written = dict[str, NDArray[np.float32]]
 
 
@@ -524,7 +524,7 @@ def test_weights_are_recognised_by_the_table(drawn: Written, monkeypatch: pytest
 
 
 def test_the_table_has_room_for_the_four_models() -> None:
-    table = json.loads((ROOT / "zeroshot" / "clip" / "identities.json").read_text())
+    table = json.loads((ROOT / "zeroshot" / "models" / "checkpoints" / "identities.json").read_text())
     assert list(table) == ["clip_vit_b_32", "clip_vit_b_16", "clip_vit_l_14", "clip_vit_l_14@336"]
     assert all(digest is None or len(digest) == 64 for digest in table.values())
 
