@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment: exit status 130, one line, and nothing left in the current folder but the outputs."""
+"""Ctrl-C and SIGTERM at any moment: exit status 130, one line, and only `outputs` in the current folder."""
 
 import os
 import random
@@ -25,7 +25,7 @@ def moments() -> list[tuple[int, float]]:
 @pytest.mark.parametrize(("number", "seconds"), moments(), ids=[f"moment{number}" for number, _ in moments()])
 def test_an_interrupt_ends_a_run_with_130_and_one_line(number: int, seconds: float, tmp_path: Path) -> None:
     sent = (signal.SIGINT, signal.SIGTERM)[number % 2]
-    print(f"ZEROSHOT_TEST_SEED={SEED}: {sent.name} after {seconds} s")
+    sys.stdout.write(f"ZEROSHOT_TEST_SEED={SEED}: {sent.name} after {seconds} s\n")
     command = [sys.executable, "-m", "zeroshot", "experiment=quickstart"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROSHOT_HOME": str(tmp_path / "home")}
     (tmp_path / "here").mkdir()

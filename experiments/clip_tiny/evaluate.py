@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zeroshot.data import shapes
 from zeroshot.models.architecture import Architecture
-from zeroshot.models.checkpoints.checkpoint import load
+from zeroshot.models.checkpoints.load import load
 from zeroshot.models.encoder import Encoder
 from zeroshot.scoring.class_embeddings import mean_of_templates
 from zeroshot.scoring.prompts import fill_templates

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
 from zeroshot.models.architecture import VOCABULARY, Architecture, Tensors
-from zeroshot.models.checkpoints.checkpoint import save
+from zeroshot.models.checkpoints.save import save
 from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocessing
 from zeroshot.models.tokenizer import EOT, Tokenizer
 from zeroshot.models.towers import MASKED, ImageTower, TextTower

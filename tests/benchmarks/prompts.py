@@ -25,7 +25,7 @@ from tests.benchmarks.peers import THREADS
 from tests.drawn import draw
 from zeroshot.config.named import architecture, known_models, prompt_templates
 from zeroshot.data import cifar
-from zeroshot.models.checkpoints.checkpoint import save
+from zeroshot.models.checkpoints.save import save
 from zeroshot.scoring.prompts import fill_templates
 
 ROOT = Path(__file__).parents[2]

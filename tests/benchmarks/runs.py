@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.conftest import ROOT
 from tests.drawn import draw
 from zeroshot.config.named import architecture, known_models
-from zeroshot.models.checkpoints.checkpoint import save
+from zeroshot.models.checkpoints.save import save
 
 CIFAR = ROOT.parent / "shared" / "data" / "cifar-100-python"
 SIZES = ("clip_vit_b_32", "clip_vit_b_16", "clip_vit_l_14", "clip_vit_l_14@336")

@@ -18,17 +18,16 @@ spans: dict[str, list[tuple[float, float]]] = {}
 def main(file: str, started: str, *arguments: str) -> int:
     """Runs the command with its stages timed."""
     began = time.time()
-    from zeroshot import __main__, run
-    from zeroshot.models.checkpoints import checkpoint as weights
-    from zeroshot.stages import parts
+    from zeroshot import __main__
+    from zeroshot.stages import encoder, evaluate, weights
 
     spans["imports"] = [(float(started), time.time())]
     spans["python"] = [(float(started), began)]
-    run.load_data = timed("data", run.load_data)  # type: ignore[attr-defined]
+    evaluate.load_dataset = timed("data", evaluate.load_dataset)
     weights.load = timed("weights", weights.load)
     weights.file_digest = timed("digests", weights.file_digest)
     weights.identify = timed("digests", weights.identify)
-    parts.build = built(timed("mindspore", parts.build))
+    encoder.load_new_model = with_timed_encoder(timed("mindspore", encoder.load_new_model))
     sys.argv[1:] = arguments
     try:
         return __main__.main()
@@ -39,7 +38,7 @@ def main(file: str, started: str, *arguments: str) -> int:
 
 
 def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, its calls noted under a name."""
+    """The function, with its calls timed under a name."""
 
     @wraps(function)
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -52,25 +51,25 @@ def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def built(build: Callable[..., Any]) -> Callable[..., Any]:
-    """`parts.build` with an encoder whose texts, batches and towers are timed."""
+def with_timed_encoder(load: Callable[..., Any]) -> Callable[..., Any]:
+    """`load_new_model` with an encoder whose texts, batches and towers are timed."""
 
     def wrapped(*arguments: Any) -> Any:
-        encoder, described = build(*arguments)
-        kind = type(encoder)
+        loaded = load(*arguments)
+        kind = type(loaded.encoder)
         for name in ("_text_tower", "_image_tower"):
-            made = cached_property(tower(name, kind.__dict__[name].func))
-            made.__set_name__(kind, name)
-            setattr(kind, name, made)
-        encoder.encode_text = timed("texts", encoder.encode_text)
-        encoder.image_batches = batches(encoder.image_batches)
-        return encoder, described
+            timed_tower = cached_property(tower(name, kind.__dict__[name].func))
+            timed_tower.__set_name__(kind, name)
+            setattr(kind, name, timed_tower)
+        loaded.encoder.encode_text = timed("texts", loaded.encoder.encode_text)
+        loaded.encoder.feature_batches = batches(loaded.encoder.feature_batches)
+        return loaded
 
     return wrapped
 
 
 def tower(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    """What makes a tower, timed, as are the calls of the tower that it gives."""
+    """What builds a tower, timed, as are the calls of the tower."""
     making = timed(f"{name} made", make)
     return lambda encoder: waited(f"{name} called", making(encoder))
 
@@ -87,7 +86,7 @@ def waited(name: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def batches(encode: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """`image_batches`, when each batch was ready noted."""
+    """`feature_batches`, with the time when each batch was ready."""
 
     def wrapped(*arguments: Any) -> Iterator[Any]:
         begin = time.time()

@@ -15,7 +15,8 @@ import numpy as np
 
 from tests.drawn import draw
 from zeroshot.models.architecture import Architecture
-from zeroshot.models.checkpoints.checkpoint import load, save
+from zeroshot.models.checkpoints.load import load
+from zeroshot.models.checkpoints.save import save
 
 SIZES = {
     "b_32": Architecture(512, 224, 32, 768, 12, 512, 12),

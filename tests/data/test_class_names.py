@@ -1,4 +1,4 @@
-"""Class names are read as written, and a list that cannot tell classes apart is refused."""
+"""Class names are read as written, and a list that can't tell classes apart is refused."""
 
 from contextlib import suppress
 from hashlib import sha256
@@ -61,7 +61,7 @@ def test_any_bytes_give_names_or_one_line(data: bytes, tmp_path_factory: pytest.
 
 
 def test_a_missing_list_is_told_with_its_key(tmp_path: Path) -> None:
-    with pytest.raises(ZeroshotError, match=r"names\.txt, the file of dataset\.class_names, cannot be read"):
+    with pytest.raises(ZeroshotError, match=r"names\.txt, the file of dataset\.class_names, can't be read"):
         class_names.read(tmp_path / "names.txt", "dataset.class_names")
 
 

@@ -165,9 +165,9 @@ def test_a_name_that_two_imagenet_classes_share_needs_an_id(folder: Path) -> Non
 
 
 def test_a_missing_list_or_names_is_told_with_its_key(folder: Path) -> None:
-    assert "no.csv, the file of dataset.root, cannot be read" in refusal(folder / "no.csv")
+    assert "no.csv, the file of dataset.root, can't be read" in refusal(folder / "no.csv")
     path = write(folder, "path,label\na.png,cat\n")
-    assert "no.txt, the file of dataset.class_names, cannot be read" in refusal(path, folder / "no.txt")
+    assert "no.txt, the file of dataset.class_names, can't be read" in refusal(path, folder / "no.txt")
     assert "is not a file" in refusal(folder)
 
 

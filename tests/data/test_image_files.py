@@ -58,13 +58,12 @@ def test_a_file_is_opened_when_it_is_asked_for(five: ImageFiles) -> None:
 
 def test_digests_are_those_of_the_files_in_order(five: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "AHEAD", 2)
-    monkeypatch.setattr(image_files, "PIECE", 7)
     assert list(five.digests()) == [hashlib.sha256(five.path(n).read_bytes()).digest() for n in range(5)]
 
 
 def test_a_file_that_went_away_is_named(five: ImageFiles) -> None:
     five.path(1).unlink()
-    with pytest.raises(ZeroshotError, match=r"ü\.png cannot be read \(No such file"):
+    with pytest.raises(ZeroshotError, match=r"ü\.png can't be read \(No such file"):
         list(five.digests())
 
 

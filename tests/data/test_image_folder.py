@@ -80,7 +80,7 @@ def test_a_number_of_names_that_is_not_that_of_the_folders_is_told(tmp_path: Pat
 
 def test_missing_names_are_told_with_their_key(tmp_path: Path) -> None:
     line = refusal(fill(tmp_path / "set"), tmp_path / "names.txt")
-    assert f"{tmp_path / 'names.txt'}, the file of dataset.class_names, cannot be read" in line
+    assert f"{tmp_path / 'names.txt'}, the file of dataset.class_names, can't be read" in line
 
 
 def test_a_folder_of_the_split_s_name_is_the_set(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures behind paths and URLs; the URLs are those of a server on this machine that plays all sorts of tricks."""
+"""Images behind paths and URLs; the URLs are those of a server on this machine that plays tricks."""
 
 import threading
 import time
@@ -10,41 +10,43 @@ from PIL import Image
 
 from tests.tricks import PIXELS, png
 from zeroshot.data import image_source as images
-from zeroshot.data.image_source import is_url, load_image
+from zeroshot.data.image_source import load_image
+from zeroshot.downloads import http
+from zeroshot.downloads.http import is_url
 from zeroshot.errors import ZeroshotError
 
 
 @pytest.mark.parametrize("path", ["good", "good?x=1&y=ü", "called-text", "redirect?/good", "count?4"])
-def test_a_picture_comes_as_it_is_whatever_it_is_called(server: str, path: str) -> None:
+def test_an_image_is_recognised_by_its_content_whatever_its_name_and_type(server: str, path: str) -> None:
     assert np.array_equal(np.asarray(load_image(f"{server}/{path}")), PIXELS)
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
-        ("page", "is no picture"),
-        ("empty", "is no picture"),
+        ("page", "is not an image"),
+        ("empty", "is not an image"),
         ("missing", "404 Not Found"),
         ("no-content", "204 No Content"),
-        ("redirect?file:///etc/passwd", "leads to file:///etc/passwd, which is not an address of http or https"),
+        ("redirect?file:///etc/passwd", "file:///etc/passwd is not an address of http or https"),
         ("redirect?ftp://127.0.0.1/good", "is not an address of http or https"),
         ("redirect?http://127.0.0.1:1/good", "can't be reached"),
-        ("count?5", "leads on more than 5 times"),
-        ("circle", "leads on more than 5 times"),
+        ("count?5", "more than 5 redirects"),
+        ("circle", "more than 5 redirects"),
         ("cut", "broke off"),
         ("too-short-a-length", "cut short"),
         ("huge-by-its-length", "larger than 64 MiB"),
     ],
 )
-def test_what_is_no_picture_is_told_in_one_line_that_names_it(server: str, path: str, told: str) -> None:
+def test_what_is_not_an_image_is_one_line_that_begins_with_the_url(server: str, path: str, expected: str) -> None:
     with pytest.raises(ZeroshotError) as caught:
         load_image(f"{server}/{path}")
     assert str(caught.value).startswith(f"{server}/{path}: ")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["endless", "packed"])
-def test_a_body_without_end_is_cut_off_by_its_size(server: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_without_end_is_refused_by_its_size(server: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "LARGEST", 1 << 20)
     with pytest.raises(ZeroshotError, match="larger than 1 MiB"):
         load_image(f"{server}/{path}")
@@ -55,28 +57,28 @@ def test_the_body_of_a_redirect_is_not_waited_for(server: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["slow", "slow-headers"])
-def test_a_server_that_drips_is_left_when_the_time_is_up(
+def test_a_server_that_drips_is_given_up_when_the_time_is_up(
     server: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "SECONDS", 0.5)
     started = time.monotonic()
-    with pytest.raises(ZeroshotError, match=r"did not come whole within 0\.5 seconds"):
+    with pytest.raises(ZeroshotError, match=r"not complete within 0\.5 seconds"):
         load_image(f"{server}/{path}")
     assert time.monotonic() - started < 20  # it would drip for longer
 
 
-def test_a_server_that_says_nothing_is_left(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "SILENCE", 0.3)
+def test_a_silent_server_is_given_up(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "SILENCE", 0.3)
     with pytest.raises(ZeroshotError, match=r"no answer within 0\.3 seconds"):
         load_image(f"{server}/silent")
 
 
-def test_a_dripping_body_is_not_read_on_behind_our_back(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dripping_body_is_not_read_on_in_the_background(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "SECONDS", 0.3)
     before = set(threading.enumerate())
     with pytest.raises(ZeroshotError):
         load_image(f"{server}/slow")
-    left = [thread for thread in threading.enumerate() if thread not in before and thread.name.endswith("(run)")]
+    left = [thread for thread in threading.enumerate() if thread not in before and "fetch" in thread.name]
     for thread in left:
         thread.join(10)
     assert not any(thread.is_alive() for thread in left)
@@ -89,12 +91,12 @@ def test_other_kinds_of_address_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a b/", "http://" + "a" * 300 + "/", "https://:x/"])
-def test_an_address_that_is_none_is_told(url: str) -> None:
+def test_a_malformed_address_is_refused(url: str) -> None:
     with pytest.raises(ZeroshotError):
         load_image(url)
 
 
-def test_a_certificate_that_nobody_signed_is_not_trusted(server: str) -> None:
+def test_an_unsigned_certificate_is_not_trusted(server: str) -> None:
     with pytest.raises(ZeroshotError, match=r"https://127.*(certificate|can't be reached)"):
         load_image(server.replace("http:", "https:") + "/good")
 
@@ -108,7 +110,7 @@ def test_paths_arrays_and_pil_images_are_taken(tmp_path: Path, monkeypatch: pyte
         load_image(str(tmp_path / "b.png"))
 
 
-def test_a_path_is_no_url() -> None:
+def test_a_path_is_distinguished_from_a_url() -> None:
     assert [is_url(text) for text in ("c:/a.png", "package:data", "http:a", "a/b", "HTTP://a")] == [
         *(False, False, False, False),
         True,

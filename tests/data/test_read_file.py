@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeroshot.data.read_file import shown
+from zeroshot.errors import printable
 
 
 @given(text=st.text(st.characters(), max_size=2000))
 def test_anything_is_shown_as_one_short_line_that_can_be_printed(text: str) -> None:
-    line = shown(text)
+    line = printable(text)
     assert line.isprintable()
     assert line.encode("utf-8").decode("utf-8") == line
     assert len(line) <= 10 * 403
@@ -26,4 +26,4 @@ def test_anything_is_shown_as_one_short_line_that_can_be_printed(text: str) -> N
     ],
 )
 def test_printable_text_stays_and_the_rest_is_escaped(text: str, expected: str) -> None:
-    assert shown(text) == expected
+    assert printable(text) == expected

@@ -11,7 +11,7 @@ from PIL import Image
 from experiments.clip_tiny import train
 from zeroshot.data import shapes
 from zeroshot.models.architecture import Architecture
-from zeroshot.models.checkpoints.checkpoint import load
+from zeroshot.models.checkpoints.load import load
 from zeroshot.models.encoder import Encoder
 from zeroshot.scoring.prompts import fill_templates
 

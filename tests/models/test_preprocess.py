@@ -1,4 +1,4 @@
-"""Pictures against the pixels that transformers makes, and what is said of those that cannot be read."""
+"""Pictures against the pixels that transformers makes, and what is said of those that can't be read."""
 
 import hashlib
 import json

@@ -9,7 +9,7 @@ from tests.reference import transformers_clip
 from zeroshot.config.named import architecture, known_models
 from zeroshot.config.paths import expand_path, source_folder
 from zeroshot.data import shapes
-from zeroshot.models.checkpoints import checkpoint as weights
+from zeroshot.models.checkpoints import load as checkpoint_load
 from zeroshot.models.tokenizer import Tokenizer
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.check import FEATURES, MODEL
@@ -21,7 +21,7 @@ TEMPLATES = ["a photo of a {}."]
 def main() -> None:
     """Writes the file."""
     model = known_models()[MODEL]
-    checkpoint = weights.load(expand_path(str(model.weights.url)), architecture(model))
+    checkpoint = checkpoint_load.load(expand_path(str(model.weights.url)), architecture(model))
     built = transformers_clip.model(architecture(model), checkpoint.tensors)
     pixels = np.stack([np.asarray(image) for image in shapes.load(size=IMAGES).images])
     texts = fill_templates(shapes.FINE, TEMPLATES, "spaces")

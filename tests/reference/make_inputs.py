@@ -2,7 +2,7 @@
 
     python -m tests.reference.make_inputs      # where torch, transformers and open_clip_torch are installed
 
-Writes tokens.json.gz, pixels.json and images/ in tests/models/fixtures, and prints how often transformers' own tokenizer
+Writes tokens.json.gz, pixels.json and images/ in tests/models/fixtures, and prints how often transformers' tokenizer
 differs from OpenAI's, and why. README.md beside this file says what comes of it.
 """
 

@@ -38,7 +38,7 @@ def coarse() -> dict[str, Tensor]:
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
-    """The digest of `zeroshot.models.checkpoints.checkpoint.tensor_digest`, computed by torch."""
+    """The digest of `zeroshot.models.checkpoints.load.tensor_digest`, computed by torch."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(name.encode() + b"\0" + ",".join(map(str, tensor.shape)).encode() + b"\0")

@@ -20,7 +20,9 @@ from tests.drawn import SMALL, draw
 from tests.models.checkpoints.checkpoint_files import halves, mindformers_names, write_mindspore
 from tests.reference.openai_clip import CLIP, build, save_archive
 from zeroshot.models.architecture import CONTEXT_LENGTH, VOCABULARY, Architecture
-from zeroshot.models.checkpoints.checkpoint import load, save, tensor_digest
+from zeroshot.models.checkpoints.identity import tensor_digest
+from zeroshot.models.checkpoints.load import load
+from zeroshot.models.checkpoints.save import save
 
 B_32 = Architecture(
     embed_dim=512, image_size=224, patch_size=32, vision_width=768, vision_layers=12, text_width=512, text_layers=12
@@ -194,7 +196,7 @@ def test_open_clips_own_model_has_these_names(tmp_path: Path, weights: dict[str,
     try:
         from open_clip.model import CLIP as OPEN_CLIP
     except (ImportError, RuntimeError) as error:
-        pytest.skip(f"open_clip cannot be imported: {str(error).splitlines()[0]}")
+        pytest.skip(f"open_clip can't be imported: {str(error).splitlines()[0]}")
     vision = {"layers": 3, "width": 128, "patch_size": 8, "image_size": 32}
     text = {"context_length": CONTEXT_LENGTH, "vocab_size": VOCABULARY, "width": 64, "heads": 1, "layers": 2}
     model = OPEN_CLIP(64, vision, text, quick_gelu=True)

@@ -11,7 +11,10 @@ from tests.conftest import ROOT
 from zeroshot.errors import ZeroshotError
 from zeroshot.runs import folder as run_folder
 
-CLAIM = "import pathlib, sys; from zeroshot.runs.folder import claim; print(claim(pathlib.Path(sys.argv[1])).name, flush=True)"
+CLAIM = (
+    "import pathlib, sys; from zeroshot.runs.folder import claim; "
+    "print(claim(pathlib.Path(sys.argv[1])).name, flush=True)"
+)
 
 
 @pytest.fixture

@@ -55,16 +55,16 @@ def test_an_absent_device_is_told_as_such(zeroshot: Command) -> None:
 def test_the_bounds_of_half_precision_are_wider_than_what_it_is_off() -> None:
     """The plain form in float16 on this CPU stands for an accelerator's arithmetic."""
     import mindspore as ms
+    from zeroshot.models.forms import PLAIN
 
     from zeroshot.config.named import architecture, known_models
     from zeroshot.config.paths import expand_path
     from zeroshot.data import shapes
-    from zeroshot.models.checkpoints import checkpoint as weights
-    from zeroshot.models.forms import PLAIN
+    from zeroshot.models.checkpoints import load as checkpoint_load
     from zeroshot.models.towers import ImageTower
 
     model = known_models()[check.MODEL]
-    tensors = weights.load(expand_path(str(model.weights.url)), architecture(model)).tensors
+    tensors = checkpoint_load.load(expand_path(str(model.weights.url)), architecture(model)).tensors
     with np.load(check.features_path()) as expected:
         image = expected["image"]
     pixels = np.stack([np.asarray(each) for each in shapes.load(size=len(image)).images])

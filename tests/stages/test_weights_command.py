@@ -15,8 +15,9 @@ import pytest
 from tests.conftest import Command
 from tests.drawn import SMALL, draw
 from tests.models.checkpoints.broken_files import BROKEN, MARKER, Broken
-from zeroshot.models.checkpoints import checkpoint as weights
-from zeroshot.models.checkpoints.checkpoint import tensor_digest
+from zeroshot.models.checkpoints import load as checkpoint_load
+from zeroshot.models.checkpoints import save as checkpoint_save
+from zeroshot.models.checkpoints.identity import tensor_digest
 
 # of the files that are cut or flipped at twenty places, a few: tests/models/test_weights.py reads them all
 TRIED = [broken for broken in BROKEN if "/20" not in broken.name or re.search(r" (3|12)/20", broken.name)]
@@ -48,7 +49,7 @@ def test_conversion_in_a_circle_keeps_the_bits(small: Command, tmp_path: Path, s
     second = small("model=small", "stage=convert", "model.weights.path=a.safetensors", "stage.output=b.safetensors")
     assert second.returncode == 0, second.stderr
     for name in ("a", "b"):
-        tensors = weights.load(tmp_path / f"{name}.safetensors", SMALL).tensors
+        tensors = checkpoint_load.load(tmp_path / f"{name}.safetensors", SMALL).tensors
         assert {key: value.tobytes() for key, value in tensors.items()} == {
             key: value.tobytes() for key, value in draw(SMALL).items()
         }
@@ -64,7 +65,7 @@ def test_conversion_to_half_precision_halves_the_file(small: Command, tmp_path: 
     assert done.returncode == 0, done.stderr
     half = tmp_path / "half.safetensors"
     assert half.stat().st_size < 0.51 * small_weights.stat().st_size
-    assert tensor_digest(weights.load(half, SMALL).tensors) == tensor_digest(draw(SMALL))
+    assert tensor_digest(checkpoint_load.load(half, SMALL).tensors) == tensor_digest(draw(SMALL))
 
 
 @pytest.fixture
@@ -91,7 +92,13 @@ def test_weights_are_downloaded_once_and_then_used_without_a_network(
     address, asked = served
     digest = hashlib.sha256(small_weights.read_bytes()).hexdigest()
     mirrors = f"model.weights.url=['{address}/nowhere/small.safetensors','{address}/small.safetensors']"
-    given = ("stage=download", "model=small", "model.weights.path=null", mirrors, f"model.weights.sha256={digest}")
+    given = (
+        "stage=download",
+        "model=small",
+        "model.weights.path=null",
+        mirrors,
+        f"model.weights.sha256={digest}",
+    )
     first = small(*given)
     assert first.returncode == 0, first.stderr
     kept = tmp_path / "home" / "weights" / "small.safetensors"
@@ -136,7 +143,7 @@ def test_without_weights_and_without_a_network_the_line_says_what_to_do(small: C
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    for told in ("it cannot be reached", "small.safetensors", "model.weights.path", "experiment=quickstart"):
+    for told in ("it can't be reached", "small.safetensors", "model.weights.path", "experiment=quickstart"):
         assert told in done.stderr
 
 
@@ -149,7 +156,7 @@ def test_without_the_data_set_the_line_says_what_to_do(small: Command, tmp_path:
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    for told in ("cifar-100-python", "it cannot be reached", "dataset.root", "experiment=quickstart"):
+    for told in ("cifar-100-python", "it can't be reached", "dataset.root", "experiment=quickstart"):
         assert told in done.stderr
 
 
@@ -157,7 +164,7 @@ def test_a_model_trained_with_gelu_is_not_scored_with_quick_gelu(
     small: Command, tmp_path: Path, small_weights: Path
 ) -> None:
     path = tmp_path / "gelu.safetensors"
-    weights.save(draw(SMALL), path, activation="gelu")
+    checkpoint_save.save(draw(SMALL), path, activation="gelu")
     done = small("model=small", f"model.weights.path={path}", "hydra.run.dir=out")
     assert done.returncode == 1
     assert "type model.activation=gelu" in done.stderr

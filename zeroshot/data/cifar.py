@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from zeroshot.data import array_pickle, class_names
 from zeroshot.data.image_set import ImageSet, Picture, fingerprint, refuse_empty_classes
-from zeroshot.data.read_file import contents, names_in, shown
-from zeroshot.errors import ZeroshotError
+from zeroshot.data.read_file import contents, names_in
+from zeroshot.errors import ZeroshotError, printable
 
 PIXELS = 3 * 32 * 32  # a row: 1,024 red, 1,024 green, 1,024 blue
 
@@ -85,15 +85,17 @@ def load(root: Path, split: str, labels: str = "fine", name: str | None = None) 
     """
     layout = _layout(root)
     if split not in layout.splits:
-        raise ZeroshotError(f"dataset.split={shown(split)}: {layout.title} has {' and '.join(layout.splits)}")
+        raise ZeroshotError(f"dataset.split={printable(split)}: {layout.title} has {' and '.join(layout.splits)}")
     if labels not in layout.kinds:
         known = " or ".join(f"dataset.labels={kind}" for kind in layout.kinds)
-        raise ZeroshotError(f"dataset.labels={shown(labels)}: {layout.title} in {shown(root)} has {known} alone")
+        raise ZeroshotError(
+            f"dataset.labels={printable(labels)}: {layout.title} in {printable(root)} has {known} alone"
+        )
     kind = layout.kinds[labels]
     for file in (kind.file, *layout.splits[split]):
         if not os.path.lexists(root / file):
             raise ZeroshotError(
-                f"{shown(root / file)} is missing: {layout.title} has {', '.join(sorted(layout.files()))}; "
+                f"{printable(root / file)} is missing: {layout.title} has {', '.join(sorted(layout.files()))}; "
                 "unpack the archive anew, or try experiment=quickstart, which works without any download"
             )
     classes = _class_names(layout, root / kind.file, kind)
@@ -131,12 +133,14 @@ def _layout(root: Path) -> Layout:
         return found[0]
     if found:
         titles = " and of ".join(layout.title for layout in found)
-        raise ZeroshotError(f"{shown(root)} holds files of {titles}: keep each in a folder of its own")
+        raise ZeroshotError(f"{printable(root)} holds files of {titles}: keep each in a folder of its own")
     for inner in ("cifar-100-python", "cifar-100-binary", "cifar-10-batches-py", "cifar-10-batches-bin"):
         if os.path.isdir(root / inner):
-            raise ZeroshotError(f"{shown(root)} holds CIFAR one folder down: type dataset.root={shown(root / inner)}")
+            raise ZeroshotError(
+                f"{printable(root)} holds CIFAR one folder down: type dataset.root={printable(root / inner)}"
+            )
     raise ZeroshotError(
-        f"{shown(root)} holds no file of CIFAR-100 (meta, test, train; test.bin) or CIFAR-10 (test_batch; "
+        f"{printable(root)} holds no file of CIFAR-100 (meta, test, train; test.bin) or CIFAR-10 (test_batch; "
         "test_batch.bin): set dataset.root to their folder; a folder per class is dataset=image_folder; "
         "experiment=quickstart works without any download"
     )
@@ -147,13 +151,13 @@ def _class_names(layout: Layout, path: Path, kind: Labels) -> tuple[str, ...]:
         return class_names.read(path)
     names = _pickle(path).get(kind.names_key)
     if not isinstance(names, list):
-        raise ZeroshotError(f"{shown(path)} holds no list «{kind.names_key}»")
+        raise ZeroshotError(f"{printable(path)} holds no list «{kind.names_key}»")
     try:
         texts = [name.decode("utf-8") if isinstance(name, bytes) else name for name in names]
     except UnicodeDecodeError as error:
-        raise ZeroshotError(f"{shown(path)}: a name in «{kind.names_key}» is not UTF-8 text") from error
+        raise ZeroshotError(f"{printable(path)}: a name in «{kind.names_key}» is not UTF-8 text") from error
     if not all(isinstance(text, str) for text in texts):
-        raise ZeroshotError(f"{shown(path)}: a name in «{kind.names_key}» is not text")
+        raise ZeroshotError(f"{printable(path)}: a name in «{kind.names_key}» is not text")
     return class_names.checked(texts, path)
 
 
@@ -161,13 +165,13 @@ def _part(layout: Layout, path: Path, kind: Labels, classes: int) -> tuple[NDArr
     """One file: class ids [N] and pixels [N, 3072]."""
     ids, pixels = _pickled(path, kind) if layout.form == "pickle" else _rows(path, kind, label_bytes=len(layout.kinds))
     if len(ids) != len(pixels):
-        raise ZeroshotError(f"{shown(path)} holds {len(ids):,} labels for {len(pixels):,} images")
+        raise ZeroshotError(f"{printable(path)} holds {len(ids):,} labels for {len(pixels):,} images")
     if not len(ids):
-        raise ZeroshotError(f"{shown(path)} holds no images")
+        raise ZeroshotError(f"{printable(path)} holds no images")
     wrong = np.flatnonzero((ids < 0) | (ids >= classes))
     if len(wrong):
         raise ZeroshotError(
-            f"{shown(path)}: image {wrong[0]} has label {ids[wrong[0]]}, but {kind.file} names {classes} classes"
+            f"{printable(path)}: image {wrong[0]} has label {ids[wrong[0]]}, but {kind.file} names {classes} classes"
         )
     return ids, pixels
 
@@ -176,14 +180,14 @@ def _pickled(path: Path, kind: Labels) -> tuple[NDArray[np.int64], NDArray[np.ui
     batch = _pickle(path)
     for key in (kind.key, "data"):
         if key not in batch:
-            raise ZeroshotError(f"{shown(path)} has no «{key}»: it is not the file of images that CIFAR has there")
+            raise ZeroshotError(f"{printable(path)} has no «{key}»: it is not the file of images that CIFAR has there")
     try:
         pixels = array_pickle.array(batch["data"])
     except ValueError as error:
-        raise ZeroshotError(f"{shown(path)}, «data»: {error}") from error
+        raise ZeroshotError(f"{printable(path)}, «data»: {error}") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
         raise ZeroshotError(
-            f"{shown(path)}: «data» is {pixels.dtype} {list(pixels.shape)}, where images are uint8 rows of {PIXELS:,}"
+            f"{printable(path)}: «data» is {pixels.dtype} {list(pixels.shape)}, not uint8 rows of {PIXELS:,}"
         )
     return _ids(batch[kind.key], path, kind.key), cast("NDArray[np.uint8]", pixels)
 
@@ -200,7 +204,7 @@ def _ids(labels: object, path: Path, key: str) -> NDArray[np.int64]:
             raise ValueError("a label is no class id")
         return np.array(labels, dtype=np.int64)
     except ValueError as error:
-        raise ZeroshotError(f"{shown(path)}, «{key}»: {error}") from error
+        raise ZeroshotError(f"{printable(path)}, «{key}»: {error}") from error
 
 
 def _rows(path: Path, kind: Labels, label_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -208,7 +212,7 @@ def _rows(path: Path, kind: Labels, label_bytes: int) -> tuple[NDArray[np.int64]
     width = label_bytes + PIXELS
     if len(data) % width:
         raise ZeroshotError(
-            f"{shown(path)} has {len(data):,} bytes, which is no whole number of rows of {width:,}: "
+            f"{printable(path)} has {len(data):,} bytes, which is no whole number of rows of {width:,}: "
             "it is cut short or of another layout"
         )
     rows = np.frombuffer(data, np.uint8).reshape(-1, width)
@@ -220,7 +224,7 @@ def _pickle(path: Path) -> dict[str, object]:
         return array_pickle.load(contents(path))
     except ValueError as error:
         raise ZeroshotError(
-            f"{shown(path)} is not a pickle that CIFAR has there, or a damaged one: {shown(error)}"
+            f"{printable(path)} is not a pickle that CIFAR has there, or a damaged one: {printable(error)}"
         ) from error
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from zeroshot.data.read_file import shown, text
-from zeroshot.errors import ZeroshotError
+from zeroshot.data.read_file import text
+from zeroshot.errors import ZeroshotError, printable
 
 IMAGENET = Path(__file__).with_name("imagenet_classes.txt")
 
@@ -18,7 +18,7 @@ IMAGENET = Path(__file__).with_name("imagenet_classes.txt")
 def read(path: Path, key: str = "") -> tuple[str, ...]:
     """Class names of a UTF-8 text file, one a line, in the order of their ids; raises ZeroshotError.
 
-    `key` is the option that names the file, if one does, for the error where it cannot be read.
+    `key` is the option that names the file, if one does, for the error where it can't be read.
     """
     return checked(_lines(path, key), path)
 
@@ -31,14 +31,16 @@ def checked(names: Sequence[str], source: Path) -> tuple[str, ...]:
     first: dict[str, int] = {}
     for place, name in enumerate(names, start=1):
         if not name.strip():
-            raise ZeroshotError(f"{shown(source)}: class name {place} is empty")
+            raise ZeroshotError(f"{printable(source)}: class name {place} is empty")
         if not _is_text(name):
-            raise ZeroshotError(f"{shown(source)}: class name {place}, «{shown(name)}», is not plain text")
+            raise ZeroshotError(f"{printable(source)}: class name {place}, «{printable(name)}», is not plain text")
         if first.setdefault(name, place) != place and tuple(names) != _imagenet():
-            raise ZeroshotError(f"{shown(source)}: class names {first[name]} and {place} are both «{shown(name)}»")
+            raise ZeroshotError(
+                f"{printable(source)}: class names {first[name]} and {place} are both «{printable(name)}»"
+            )
     if len(names) < 2:
-        listed = ", ".join(f"«{shown(name)}»" for name in names) or "none"
-        raise ZeroshotError(f"{shown(source)}: to classify takes two or more classes, here is {listed}")
+        listed = ", ".join(f"«{printable(name)}»" for name in names) or "none"
+        raise ZeroshotError(f"{printable(source)}: to classify takes two or more classes, here is {listed}")
     return tuple(names)
 
 

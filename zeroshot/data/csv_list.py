@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from zeroshot.data import class_names as names_file
 from zeroshot.data.image_files import ImageFiles
 from zeroshot.data.image_set import ImageSet, empty_classes, fingerprint
-from zeroshot.data.read_file import shown, text
-from zeroshot.errors import ZeroshotError
+from zeroshot.data.read_file import text
+from zeroshot.errors import ZeroshotError, printable
 
 Row = tuple[int, str, str]  # line number in the file, path, label
 NUMBER = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -38,11 +38,11 @@ def load(path: Path, class_names: Path | None = None, name: str = "csv", split: 
     """
     rows = list(_rows(path))
     if not rows:
-        raise ZeroshotError(f"{shown(path)} lists no images")
+        raise ZeroshotError(f"{printable(path)} lists no images")
     if class_names is None:
         if all(NUMBER.fullmatch(label) for _, _, label in rows):
             raise ZeroshotError(
-                f"{shown(path)}: all labels are numbers, such as {shown(rows[0][2])}: "
+                f"{printable(path)}: all labels are numbers, such as {printable(rows[0][2])}: "
                 "set dataset.class_names to a text file with the classes' names, one a line"
             )
         classes = names_file.checked(sorted({label for _, _, label in rows}), path)
@@ -50,7 +50,9 @@ def load(path: Path, class_names: Path | None = None, name: str = "csv", split: 
         classes = names_file.read(class_names, "dataset.class_names")
     labels = _ids(rows, classes, path)
     if unused := empty_classes(labels, classes):
-        log.warning("%s lists no image of class «%s», nor of %d more", shown(path), shown(unused[0]), len(unused) - 1)
+        log.warning(
+            "%s lists no image of class «%s», nor of %d more", printable(path), printable(unused[0]), len(unused) - 1
+        )
     images = ImageFiles(path.parent, [_found(image, path, line) for line, image, _ in rows])
     return ImageSet(
         name=name,
@@ -75,23 +77,25 @@ def _rows(path: Path) -> Iterator[Row]:
                 columns = _columns(header, path)
             elif len(fields) != len(header):
                 held = f"has {len(fields)} fields, the header {len(header)}" if fields else "is empty"
-                raise ZeroshotError(f"{shown(path)}, line {line}, {held}")
+                raise ZeroshotError(f"{printable(path)}, line {line}, {held}")
             else:
                 image, label = fields[columns[0]], fields[columns[1]].strip()
                 if not image.strip() or not label:
-                    raise ZeroshotError(f"{shown(path)}, line {line}, has no {'label' if image.strip() else 'path'}")
+                    raise ZeroshotError(
+                        f"{printable(path)}, line {line}, has no {'label' if image.strip() else 'path'}"
+                    )
                 yield line, image, label
             line = reader.line_num + 1  # a quoted field may span lines
     except csv.Error as error:
-        raise ZeroshotError(f"{shown(path)}, line {line}, is not CSV ({error})") from error
+        raise ZeroshotError(f"{printable(path)}, line {line}, is not CSV ({error})") from error
 
 
 def _columns(header: list[str], path: Path) -> tuple[int, int]:
     for column in ("path", "label"):
         if header.count(column) != 1:
             raise ZeroshotError(
-                f"{shown(path)}, line 1, must be a header with one column «{column}», as in path,label; "
-                f"it is {shown(','.join(header)[:200])}"
+                f"{printable(path)}, line 1, must be a header with one column «{column}», as in path,label; "
+                f"it is {printable(','.join(header)[:200])}"
             )
     return header.index("path"), header.index("label")
 
@@ -105,10 +109,10 @@ def _ids(rows: list[Row], classes: tuple[str, ...], path: Path) -> NDArray[np.in
     twice = {name for name, count in Counter(classes).items() if count > 1 and not by_id}
     for line, _, label in rows:
         if label not in places:
-            raise ZeroshotError(f"{shown(path)}, line {line}: the label «{shown(label)}» is not {wanted}")
+            raise ZeroshotError(f"{printable(path)}, line {line}: the label «{printable(label)}» is not {wanted}")
         if label in twice:
             raise ZeroshotError(
-                f"{shown(path)}, line {line}: two classes are called «{shown(label)}»: label by id instead"
+                f"{printable(path)}, line {line}: two classes are called «{printable(label)}»: label by id instead"
             )
     return np.array([places[label] for _, _, label in rows], dtype=np.int64)
 
@@ -117,5 +121,7 @@ def _found(image: str, path: Path, line: int) -> str:
     """The image's path, `~` expanded, if there is a file."""
     expanded = image if "\0" in image else os.path.expanduser(image)
     if not os.path.isfile(path.parent / expanded):
-        raise ZeroshotError(f"{shown(path)}, line {line}: there is no image file {shown(path.parent / expanded)}")
+        raise ZeroshotError(
+            f"{printable(path)}, line {line}: there is no image file {printable(path.parent / expanded)}"
+        )
     return expanded

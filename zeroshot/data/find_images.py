@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from zeroshot.data.image_files import is_image
-from zeroshot.data.image_source import is_url
 from zeroshot.errors import ZeroshotError
 
 
@@ -30,7 +29,7 @@ def find(wanted: Sequence[str]) -> list[str]:
 
 
 def _found(place: str) -> Iterator[str]:
-    if is_url(place):
+    if "://" in place:  # a URL; whoever reads it says if it can't be read
         yield place
         return
     path = Path(place).expanduser()

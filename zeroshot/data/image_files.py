@@ -12,16 +12,16 @@ import numpy as np
 from PIL import Image
 
 from zeroshot.data.image_set import Picture, Selection
-from zeroshot.data.read_file import reason, shown
+from zeroshot.data.read_file import reason
 from zeroshot.data.read_image import FORMATS, open_image
-from zeroshot.errors import ZeroshotError
+from zeroshot.downloads.digest import read_sha256
+from zeroshot.errors import ZeroshotError, printable
 
-PIECE = 1 << 16  # bytes read at a time: each thread keeps that much
 AHEAD = 512  # files handed to the threads at a time
 
 
 class ImageFiles(Sequence[Picture]):
-    """RGB PIL images by place; `images[i]` opens its file anew and raises ZeroshotError if it cannot be read.
+    """RGB PIL images by place; `images[i]` opens its file anew and raises ZeroshotError if it can't be read.
 
     `paths` are relative to `folder`, or absolute. They are kept as one block of bytes: 50,000 strings cost 5 MB.
     """
@@ -54,7 +54,7 @@ class ImageFiles(Sequence[Picture]):
         return self.folder / os.fsdecode(self._block[start : self._ends[place]])
 
     def digests(self) -> Iterator[bytes]:
-        """The sha256 of each file's bytes, in order; raises ZeroshotError at one that cannot be read.
+        """The sha256 of each file's bytes, in order; raises ZeroshotError at one that can't be read.
 
         The files are read the first time that all digests are asked for, and not again.
         """
@@ -79,12 +79,8 @@ def is_image(path: str) -> bool:
 
 
 def file_digest(path: Path) -> bytes:
-    """The sha256 of a file's bytes; raises ZeroshotError if it cannot be read."""
-    digest = hashlib.sha256()
+    """The sha256 of a file's bytes; raises ZeroshotError if it can't be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            while piece := file.read(PIECE):
-                digest.update(piece)
+        return read_sha256(path)
     except (OSError, ValueError) as error:
-        raise ZeroshotError(f"{shown(path)} cannot be read ({reason(error)})") from error
-    return digest.digest()
+        raise ZeroshotError(f"{printable(path)} can't be read ({reason(error)})") from error

@@ -11,8 +11,8 @@ import numpy as np
 from zeroshot.data import class_names as names_file
 from zeroshot.data.image_files import ImageFiles, is_image
 from zeroshot.data.image_set import ImageSet, fingerprint
-from zeroshot.data.read_file import names_in, reason, shown
-from zeroshot.errors import ZeroshotError
+from zeroshot.data.read_file import names_in, reason
+from zeroshot.errors import ZeroshotError, printable
 
 LEFTOVERS = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders; hidden files are skipped too
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
@@ -38,16 +38,18 @@ def load(root: Path, class_names: Path | None = None, name: str = "image_folder"
     images = ImageFiles(top, _labelled(top, folders, labels, strays))
     if strays:
         raise ZeroshotError(
-            f"{shown(top / min(strays))}{_and_more(strays)} is no picture in a format that is "
+            f"{printable(top / min(strays))}{_and_more(strays)} is no picture in a format that is "
             "read here: a class's folder holds pictures alone, move the rest elsewhere"
         )
     classes = (
         names_file.checked(folders, top) if class_names is None else names_file.read(class_names, "dataset.class_names")
     )
     if len(classes) != len(folders):
-        raise ZeroshotError(f"{shown(class_names)} has {len(classes)} names, {shown(top)} has {len(folders)} folders")
+        raise ZeroshotError(
+            f"{printable(class_names)} has {len(classes)} names, {printable(top)} has {len(folders)} folders"
+        )
     ids = np.array(labels, dtype=np.int64)
-    log.info("Reading %s images in %s once, for their fingerprint", f"{len(ids):,}", shown(top))
+    log.info("Reading %s images in %s once, for their fingerprint", f"{len(ids):,}", printable(top))
     return ImageSet(
         name=name,
         split=split,
@@ -68,7 +70,7 @@ def _top(root: Path, split: str) -> Path:
     folders = [name for name in inside if not name.startswith(".") and os.path.isdir(root / name)]
     if folders and SPLITS.issuperset(folders):
         raise ZeroshotError(
-            f"{shown(root)} has no folder {shown(split)}, it has {', '.join(folders)}: type dataset.split={folders[0]}"
+            f"{printable(root)} has no folder {printable(split)} but {', '.join(folders)}: type dataset.split={folders[0]}"
         )
     return root
 
@@ -82,14 +84,14 @@ def _class_folders(top: Path, class_names: Path | None) -> list[str]:
             (images if is_image(name) else rest).append(name)
     if images:
         raise ZeroshotError(
-            f"{shown(top / images[0])}{_and_more(images)} lies in no class's folder: "
+            f"{printable(top / images[0])}{_and_more(images)} lies in no class's folder: "
             "dataset.root needs a folder per class with the images in it"
         )
     if len(folders) < 2:
-        held = f"one folder, «{shown(folders[0])}»" if folders else "no folders"
-        raise ZeroshotError(f"{shown(top)} holds {held}: dataset.root needs a folder per class, two or more")
+        held = f"one folder, «{printable(folders[0])}»" if folders else "no folders"
+        raise ZeroshotError(f"{printable(top)} holds {held}: dataset.root needs a folder per class, two or more")
     if rest:
-        log.warning("%s%s beside the class folders is not part of the set", shown(top / rest[0]), _and_more(rest))
+        log.warning("%s%s beside the class folders is not part of the set", printable(top / rest[0]), _and_more(rest))
     return folders
 
 
@@ -101,7 +103,7 @@ def _labelled(top: Path, folders: list[str], labels: "array[int]", strays: list[
             fits = is_image(path) and os.path.isfile(top / path)
             (paths if fits else strays).append(path)
         if not paths and not strays:
-            raise ZeroshotError(f"{shown(top / folder)} holds no images: fill this class's folder or remove it")
+            raise ZeroshotError(f"{printable(top / folder)} holds no images: fill this class's folder or remove it")
         labels.extend([label] * len(paths))
         yield from sorted(paths)
 
@@ -114,7 +116,7 @@ def _files(top: Path, folder: str) -> Iterator[str]:
         try:
             status = os.stat(top / inner)
             if (status.st_dev, status.st_ino) in seen:
-                raise ZeroshotError(f"{shown(top / inner)} is a link to a folder that was met already: remove it")
+                raise ZeroshotError(f"{printable(top / inner)} is a link to a folder that was met already: remove it")
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(top / inner) as entries:
                 for entry in entries:
@@ -125,7 +127,7 @@ def _files(top: Path, folder: str) -> Iterator[str]:
                         else:
                             yield path
         except OSError as error:
-            raise ZeroshotError(f"{shown(top / inner)} cannot be read ({reason(error)})") from error
+            raise ZeroshotError(f"{printable(top / inner)} can't be read ({reason(error)})") from error
 
 
 def _passed_over(name: str) -> bool:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot.data.read_file import shown
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, printable
 
 Picture = Image.Image | NDArray[np.uint8]
 
@@ -87,5 +86,5 @@ def refuse_empty_classes(labels: NDArray[np.int64], classes: Sequence[str], sour
     if empty := empty_classes(labels, classes):
         more = f" nor of {len(empty) - 1} more" if len(empty) > 1 else ""
         raise ZeroshotError(
-            f"{shown(source)} holds no image of class «{shown(empty[0])}»{more}: it is not the whole set"
+            f"{printable(source)} holds no image of class «{printable(empty[0])}»{more}: it is not the whole set"
         )

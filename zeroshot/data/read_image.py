@@ -55,7 +55,7 @@ def open_image(source: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Im
     except PermissionError:
         raise ZeroshotError(f"{source}: may not be read; change its permissions (chmod +r)") from None
     except (OSError, ValueError) as error:  # a name too long, or with a zero byte
-        raise ZeroshotError(f"{source}: cannot be opened as an image ({error}); check or replace it") from None
+        raise ZeroshotError(f"{source}: can't be opened as an image ({error}); check or replace it") from None
 
 
 def read_image(file: BinaryIO, name: str) -> Image.Image:
@@ -70,7 +70,7 @@ def read_image(file: BinaryIO, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ZeroshotError(f"{name}: is too large ({error}); shrink it first") from None
     except Exception as error:  # Pillow's readers meet a damaged file with errors of many types
-        raise ZeroshotError(f"{name}: cannot be opened as an image ({error}); check or replace it") from None
+        raise ZeroshotError(f"{name}: can't be opened as an image ({error}); check or replace it") from None
 
 
 @cache
@@ -111,7 +111,7 @@ def _orientation(image: Image.Image, name: str) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception as error:  # metadata, not pixels: the image is as good without
-        log.warning("%s: its EXIF data cannot be read (%s), so it is taken as upright", name, error)
+        log.warning("%s: its EXIF data can't be read (%s), so it is taken as upright", name, error)
         return 1
 
 
@@ -129,7 +129,7 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         return image if image.mode == "RGB" else image.convert("RGB")
     except Exception as error:  # such as a palette cut short, or colours that this Pillow can't convert
-        raise ZeroshotError(f"{name}: mode {image.mode} cannot be turned into RGB ({error}); save it as RGB") from None
+        raise ZeroshotError(f"{name}: mode {image.mode} can't be turned into RGB ({error}); save it as RGB") from None
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:

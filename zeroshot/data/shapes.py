@@ -57,7 +57,7 @@ def load(
         )
     if size < 1 or (seed or 0) < 0:
         raise ZeroshotError(
-            f"shapes cannot draw {size} images from seed {seed}: dataset.size is 1 or more, dataset.seed 0 or more"
+            f"shapes can't draw {size} images from seed {seed}: dataset.size is 1 or more, dataset.seed 0 or more"
         )
     fine, images = _split(split, seed or 0, size)
     classes, ids = (FINE, fine) if labels == "fine" else (SHAPES, fine % len(SHAPES))

@@ -1,1 +1,1 @@
-"""Downloads: files by URL with their digests checked, and archives unpacked."""
+"""Downloads: files by URL or hub name with their digests checked, archives unpacked."""

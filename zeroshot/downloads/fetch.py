@@ -1,127 +1,232 @@
-"""Fetches files by URL and digest, once for all processes, and unpacks archives with their paths checked."""
+"""Fetches a file from the first of several sources that has it, once for all processes, its digest checked."""
 
-import gzip
+import hashlib
 import logging
+import os
 import re
-import shutil
-import tarfile
-import tempfile
-import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from zeroshot.downloads import digest
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.checkpoints.checkpoint import file_digest
+from zeroshot.progress import on_terminal
+
+if TYPE_CHECKING:
+    import requests
 
 TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two parts of an answer
-ATTEMPTS = 2  # at a mirror whose connection breaks
-PAUSE = 1.0  # seconds between two attempts
-LARGEST = 2**30  # bytes that an archive may unpack to: CIFAR takes 186 MB
-MOST_FILES = 10_000
+ATTEMPTS = 3  # at a source whose connection breaks; each goes on where the last one stopped
+RETRIES = 2  # at a server that is overloaded, after the time it asks for
+OVERLOADED = (429, 502, 503, 504)
+PIECE = 1 << 16  # bytes, of which the last is lost where a connection breaks
+HUB = "https://huggingface.co"
+WEB_PAGE = "a web page came instead of the file"
 
 log = logging.getLogger(__name__)
 
 
-def fetch(urls: Sequence[str], sha256: str, target: Path, *, progress: bool) -> Path:
-    """Return `target`, a file with this sha256, downloaded from the first URL that gives it if it is not there yet.
+@dataclass(frozen=True)
+class Source:
+    """One address of a file, and the sha256 of what it serves."""
 
-    A file that is there is used without a network once its digest is checked. A download goes into a folder
-    beside `target` and is moved there when it is whole and its digest right. Of several processes that want the same
-    file one downloads it and the others wait. Raises ZeroshotError where no mirror gives the file, with the reason of
-    each and what to do by hand, and where the file that is there is another.
+    url: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return unquote(urlsplit(self.url).path.rsplit("/", 1)[-1])
+
+
+def fetch(sources: Sequence[Source], folder: Path) -> Path:
+    """The file of the first source that is in the folder already or can be fetched into it.
+
+    A file that is there is used without a network once its digest is checked. A download goes to a `.part` file beside
+    its target, from which a later attempt, of this process or another, resumes; it gets its name once it is complete
+    and its digest right. Of several processes one downloads and the others wait.
+
+    Raises:
+        ZeroshotError: no source has the file, with what each answered and what to do by hand; or a file that is there
+            has another digest.
     """
-    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        raise ZeroshotError(f"'{sha256}' is not a sha256 for {target.name}: 64 hexadecimal digits are")
-    for url in urls:
-        if urlsplit(url).scheme.lower() not in ("http", "https"):
-            raise ZeroshotError(f"'{url}' is not a URL of http or https: {target.name} is fetched from no other")
-    sha256 = sha256.lower()
-    if _is_there(target, sha256):
-        return target
-    with _lock(target):
-        if not _is_there(target, sha256):
-            _download(urls, sha256, target, progress)
-    return target
+    for source in sources:
+        if not re.fullmatch("[0-9a-fA-F]{64}", source.sha256):
+            raise ZeroshotError(f"'{source.sha256}' is not a sha256 (64 hexadecimal digits), for {source.url}")
+        if urlsplit(source.url).scheme.lower() not in ("http", "https"):
+            raise ZeroshotError(f"'{source.url}' is not a URL of http or https")
+    if (found := _present(sources, folder)) is not None:
+        return found
+    with locked(folder / (sources[0].file_name if sources else "file")):
+        if (found := _present(sources, folder)) is not None:
+            return found
+        return _fetch_first(sources, folder)
 
 
-def _is_there(target: Path, sha256: str) -> bool:
-    if not target.is_file():
-        return False
-    digest = file_digest(target)
-    if digest != sha256:
-        raise ZeroshotError(
-            f"{target}: not used: it is altered or cut short, for its sha256 is {digest}, not {sha256}; "
-            "remove it to download it again, or put the right file there"
-        )
-    return True
+def _present(sources: Sequence[Source], folder: Path) -> Path | None:
+    for source in sources:
+        target = folder / source.file_name
+        if target.is_file():
+            found = digest.sha256_of(target)
+            if found != source.sha256.lower():
+                raise ZeroshotError(
+                    f"{target}: changed or cut short (its sha256 is {found}, not {source.sha256.lower()}): "
+                    "remove it to download it again, or put the right file there"
+                )
+            return target
+    return None
 
 
-def _download(urls: Sequence[str], sha256: str, target: Path, progress: bool) -> None:
+def _fetch_first(sources: Sequence[Source], folder: Path) -> Path:
     reasons = []
-    for url in urls:
+    for source in sources:
+        target = folder / source.file_name
+        url = _with_endpoint(source.url)
         log.info("downloading %s from %s", target.name, url)
-        reason = _from_mirror(url, sha256, target, progress)
+        try:
+            reason = _fetch(url, source.sha256.lower(), target)
+        except OSError as error:
+            raise ZeroshotError(f"{target}: can't be written ({error.strerror or error})") from error
         if reason is None:
             log.info("downloaded %s (%.0f MB)", target, target.stat().st_size / 1e6)
-            return
-        log.info("not from %s: %s", url, reason)
+            return target
+        log.info("%s: %s", url, reason)
         reasons.append(f"{url}: {reason}")
+    files = [f"{each.file_name} (sha256 {each.sha256[:12].lower()}…)" for each in sources]
     raise ZeroshotError(
-        f"{target.name} could not be downloaded ({'; '.join(reasons) or 'no URL is given'}); where there is a network, "
-        f"get it by hand and put it at {target} (its sha256 is {sha256})"
+        f"no source has the file ({'; '.join(reasons)}): set HF_ENDPOINT to a mirror of the hub such as "
+        f"https://hf-mirror.com, or put {' or '.join(files)} into {folder}"
     )
 
 
-def _from_mirror(url: str, sha256: str, target: Path, progress: bool) -> str | None:
-    """Try one mirror; the reason why it gave nothing, or None once the file is in its place."""
-    import pooch  # type: ignore[import-untyped]  # takes a while, and few runs download
+def _fetch(url: str, sha256: str, target: Path) -> str | None:
+    """Tries one source; why it failed, or None once the file has its name."""
     import requests
-    from tqdm import tqdm
 
-    pooch.get_logger().setLevel("WARNING")  # it would repeat our own lines
     part = target.with_name(f".{target.name}.part")
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE)
-        try:
-            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: the lock is ours
-            # with total=0 the bar is falsy, which pooch takes for none
-            with tqdm(total=1, desc=target.name, unit="B", unit_scale=True, leave=False, disable=not progress) as bar:
-                # a server may pack on the way what it serves, and what is then unpacked here has another digest
-                headers = {"Accept-Encoding": "identity"}
-                get = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**20, timeout=TIMEOUT, headers=headers)
-                pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=part, downloader=get)
-            (part / target.name).chmod(0o644)  # a temporary file is its owner's alone
-            (part / target.name).replace(target)
-            return None
-        except requests.exceptions.SSLError:
-            return "its TLS certificate is not trusted"
-        except requests.exceptions.HTTPError as error:
-            return str(error).partition(" for url")[0]
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-            reason = "the connection broke off, and the part that came is thrown away"
-        except requests.exceptions.Timeout:
-            reason = f"no answer in {TIMEOUT[1]:.0f} seconds"
-        except requests.exceptions.ConnectionError as error:
-            late = "timed out" in str(error)
-            reason = f"no answer in {TIMEOUT[1]:.0f} seconds" if late else "it cannot be reached"
-        except requests.exceptions.RequestException as error:
-            return str(error) or type(error).__name__
-        except ValueError:  # pooch's word for another digest; it has removed the file
-            return "what came has another sha256, was altered or is an error page, and is thrown away"
-        except OSError as error:
-            raise ZeroshotError(f"{target}: cannot be written ({error.strerror or error})") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    reason = ""
+    with _session(url) as session:
+        for _ in range(ATTEMPTS):
+            try:
+                found = _download(session, url, part)
+            except requests.exceptions.HTTPError as error:
+                return _http_reason(error)
+            except requests.exceptions.RequestException as error:
+                reason = _reason(error)
+                if not isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout) and not (
+                    isinstance(error, requests.exceptions.ChunkedEncodingError)
+                ):
+                    return reason
+                continue  # what has come stays in the part
+            if found == sha256:
+                part.chmod(0o644)
+                part.replace(target)
+                digest.remember(target, sha256)
+                return None
+            with part.open("rb") as file:
+                page = file.read(512).lstrip()[:1] == b"<"
+            part.unlink()
+            return WEB_PAGE if page else f"what came has another sha256 ({found[:12]}…), and is thrown away"
     return reason
 
 
+def _download(session: "requests.Session", url: str, part: Path) -> str:
+    """Completes a part with what its source has, and returns the sha256 of the whole, which is computed meanwhile."""
+    from requests.exceptions import ChunkedEncodingError
+    from tqdm import tqdm
+
+    sha256 = hashlib.sha256()
+    present = part.stat().st_size if part.exists() else 0
+    # a server that compresses what it serves would change its bytes
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={present}-"} if present else {})
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416:  # the part is as long as the file, or longer
+            digest.update(sha256, part)
+            return sha256.hexdigest()
+        answer.raise_for_status()
+        resumed = answer.status_code == 206
+        if resumed:
+            digest.update(sha256, part)
+        else:
+            present = 0
+        length = answer.headers.get("content-length", "")
+        total = present + int(length) if length.isdecimal() else None
+        bar = tqdm(
+            total=total, initial=present, desc=part.name[1:-5], unit="B", unit_scale=True, leave=False,
+            disable=not on_terminal(),
+        )  # fmt: skip
+        with bar, part.open("ab" if resumed else "wb") as file:
+            for piece in answer.iter_content(PIECE):
+                file.write(piece)
+                sha256.update(piece)
+                bar.update(len(piece))
+            written = file.tell()
+    if total is not None and written < total:
+        raise ChunkedEncodingError(f"{written} of {total} bytes")
+    return sha256.hexdigest()
+
+
+def _session(url: str) -> "requests.Session":
+    """A session that waits where a server is overloaded, and sends the hub's token to the hub's host alone."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    retry = Retry(total=10, other=0, connect=0, read=0, redirect=5, status=RETRIES, status_forcelist=OVERLOADED,
+                  backoff_factor=0.5, raise_on_status=False)  # fmt: skip
+    session = requests.Session()
+    session.max_redirects = 5
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    token = os.environ.get("HF_TOKEN")
+    if token and urlsplit(url).netloc == urlsplit(_endpoint()).netloc:
+        session.auth = _Token(token)  # requests drops it where a redirect leads to another host
+    return session
+
+
+class _Token:
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _endpoint() -> str:
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def _with_endpoint(url: str) -> str:
+    """The address at the mirror of the hub that `HF_ENDPOINT` names, for an address of the hub."""
+    return _endpoint() + url.removeprefix(HUB) if url.startswith(f"{HUB}/") else url
+
+
+def _http_reason(error: "requests.exceptions.HTTPError") -> str:
+    status = error.response.status_code
+    if status in (401, 403):
+        return f"{status}: it needs a token: accept its terms on its page and set HF_TOKEN"
+    if status in OVERLOADED:
+        return f"{status}: the server is overloaded; try again later"
+    return f"{status} {error.response.reason or ''}".strip()
+
+
+def _reason(error: Exception) -> str:
+    from zeroshot.downloads.http import reason
+
+    return reason(error, TIMEOUT[1])
+
+
 @contextmanager
-def _lock(target: Path) -> Iterator[None]:
-    """Hold the file beside `target` that tells other processes to wait."""
+def locked(target: Path) -> Iterator[None]:
+    """Holds the lock beside `target` for which other processes wait.
+
+    Raises:
+        ZeroshotError: its folder can't be written.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(target.with_name(f".{target.name}.lock"))
@@ -133,71 +238,8 @@ def _lock(target: Path) -> Iterator[None]:
             log.info("waiting for another process that fetches %s", target.name)
             lock.acquire()
     except OSError as error:
-        raise ZeroshotError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise ZeroshotError(f"{target}: can't be written ({error.strerror or error})") from error
     try:
         yield
     finally:
         lock.release()
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Make the one top folder of a `.tar.gz` the folder `folder`, whole or not at all, and return that.
-
-    A folder that is there with something in it is left as it is. Files and folders alone are unpacked: an absolute
-    path, `..`, a link, a device, a name that occurs twice, more than `MOST_FILES` files or `LARGEST` bytes end it with
-    a ZeroshotError, as does an archive that is cut short or damaged.
-    """
-    with _lock(folder):
-        if folder.is_dir() and any(folder.iterdir()):
-            return folder
-        try:
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-                content = Path(temporary, "content")
-                content.mkdir()
-                with _Bounded(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-                    _extract(tar, content)
-                content.rename(folder)
-        except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
-            raise ZeroshotError(f"{archive}: cannot be unpacked into {folder}: {error}") from error
-    return folder
-
-
-def _extract(tar: tarfile.TarFile, content: Path) -> None:
-    """Write the members below the archive's top folder into `content`; ValueError for one that has no place there."""
-    top, count, size = None, 0, 0
-    for member in tar:
-        parts = PurePosixPath(member.name).parts
-        if not parts and member.isdir():
-            continue
-        if not parts or parts[0] == "/" or ".." in parts or re.search(r"[\\:\0]", member.name):
-            raise ValueError(f"its member '{member.name}' leads out of the folder")
-        if not (member.isreg() or member.isdir()):
-            raise ValueError(f"its member '{member.name}' is a link or a device")
-        top, count, size = top or parts[0], count + 1, size + member.size
-        if parts[0] != top or (len(parts) == 1 and not member.isdir()):
-            raise ValueError(f"its member '{member.name}' lies outside its folder '{top}'")
-        if count > MOST_FILES or size > LARGEST:
-            raise ValueError(f"it holds more than {MOST_FILES} files or {LARGEST} bytes")
-        place = content.joinpath(*parts[1:])
-        if member.isdir():
-            place.mkdir(parents=True, exist_ok=True)
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        source = tar.extractfile(member)
-        with place.open("xb") as written:
-            if source is not None:
-                shutil.copyfileobj(source, written)
-        if place.stat().st_size != member.size:
-            raise ValueError(f"its member '{member.name}' is cut short")
-    if not count:
-        raise ValueError("it is empty")
-
-
-class _Bounded(gzip.GzipFile):
-    """A gzip file that ends in a ValueError where more than `LARGEST` bytes, and what tar adds to them, come out."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        block = super().read(size)
-        if self.tell() > LARGEST + 2048 * MOST_FILES:
-            raise ValueError(f"it unpacks to more than {LARGEST} bytes")
-        return block

@@ -5,7 +5,8 @@ import logging
 from zeroshot.config.paths import expand_path
 from zeroshot.config.schema import Config
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.checkpoints import checkpoint as checkpoints
+from zeroshot.models.checkpoints.identity import tensor_digest
+from zeroshot.models.checkpoints.save import save
 from zeroshot.stages.weights import load_weights
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def run(config: Config) -> None:
     if output.exists():
         raise ZeroshotError(f"{output} exists: choose another stage.output, or remove it")
     checkpoint, model = load_weights(config.model)
-    checkpoints.save(
+    save(
         checkpoint.tensors,
         output,
         config.stage.dtype.value,
@@ -31,5 +32,5 @@ def run(config: Config) -> None:
     )
     log.info("written: %s", output)
     log.info("identity: %s", model["weights"]["identity"] or "not known as OpenAI's")
-    digest = checkpoints.tensor_digest(checkpoint.tensors)
+    digest = tensor_digest(checkpoint.tensors)
     log.info('its line in zeroshot/models/checkpoints/identities.json: "%s": "%s"', config.model.name, digest)

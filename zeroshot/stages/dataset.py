@@ -8,9 +8,9 @@ from zeroshot.config.paths import expand_path, home
 from zeroshot.config.schema import Cifar, Csv, ImageFolder, Shapes
 from zeroshot.data import cifar, csv_list, image_folder, shapes
 from zeroshot.data.image_set import ImageSet
-from zeroshot.downloads.fetch import fetch, unpack
+from zeroshot.downloads.archive import unpack
+from zeroshot.downloads.fetch import Source, fetch
 from zeroshot.errors import ZeroshotError
-from zeroshot.progress import on_terminal
 
 OFFLINE = "experiment=quickstart needs no download"
 
@@ -63,12 +63,7 @@ def cifar_folder(dataset: Cifar) -> Path:
     if root.exists() or not dataset.sources or root.parent != downloads:
         return root
     try:
-        archive = fetch(
-            [source.url for source in dataset.sources],
-            dataset.sources[0].sha256 or "",
-            downloads / dataset.sources[0].url.rsplit("/", 1)[-1],
-            progress=on_terminal(),
-        )
+        archive = fetch([Source(each.url, each.sha256 or "") for each in dataset.sources], downloads)
         return unpack(archive, root)
     except ZeroshotError as error:
         raise ZeroshotError(f"{root} does not exist: {error}; or set dataset.root to its folder; {OFFLINE}") from error

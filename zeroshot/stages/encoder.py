@@ -12,8 +12,8 @@ from zeroshot.data.image_source import load_image
 from zeroshot.features.key import feature_key
 from zeroshot.features.store import FeatureStore
 from zeroshot.interrupts import uninterrupted
-from zeroshot.models.checkpoints.checkpoint import Checkpoint
 from zeroshot.models.checkpoints.files import shards, weights_file
+from zeroshot.models.checkpoints.load import Checkpoint
 from zeroshot.models.tokenizer import EOT, SOT, Tokenizer
 from zeroshot.runs.record import versions
 from zeroshot.stages.weights import load_weights, weights_path

@@ -4,7 +4,7 @@ from typing import Any
 
 from zeroshot.config.validate import checked
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.checkpoints.checkpoint import file_digest
+from zeroshot.models.checkpoints.identity import file_digest
 from zeroshot.runs.record import Record
 from zeroshot.stages.dataset import load_dataset
 from zeroshot.stages.weights import weights_path

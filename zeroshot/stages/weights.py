@@ -7,11 +7,10 @@ from typing import Any
 from zeroshot.config.named import architecture, known_models
 from zeroshot.config.paths import PACKAGE, expand_path, home
 from zeroshot.config.schema import Model
-from zeroshot.downloads.fetch import fetch
+from zeroshot.downloads.fetch import Source, fetch
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.checkpoints import checkpoint as checkpoints
-from zeroshot.models.checkpoints.checkpoint import Checkpoint
-from zeroshot.progress import on_terminal
+from zeroshot.models.checkpoint_load.load import Checkpoint
+from zeroshot.models.checkpoints.identity import file_digest, identify
 from zeroshot.stages.dataset import OFFLINE
 
 OPENAI = "https://openaipublic.azureedge.net/"  # the weights whose figures were published
@@ -33,9 +32,9 @@ def weights_path(model: Model) -> Path:
     first = given.sources[0]
     if first.url.startswith(PACKAGE):
         return _file_of_package(first.url, first.sha256)
-    target = home() / "weights" / first.url.rsplit("/", 1)[-1]
     try:
-        return fetch([source.url for source in given.sources], first.sha256 or "", target, progress=on_terminal())
+        sources = [Source(each.url, each.sha256 or "") for each in given.sources]
+        return fetch(sources, home() / "weights" / model.name)
     except ZeroshotError as error:
         raise ZeroshotError(f"model={model.name}: {error}; or set model.weights.path to a file; {OFFLINE}") from error
 
@@ -49,10 +48,8 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
     known = known_models()
     path = weights_path(model)
     with ThreadPoolExecutor(1) as thread:  # hashing takes a second a gigabyte and leaves a core free
-        hashing = thread.submit(checkpoints.file_digest, path)
-        checkpoint = checkpoints.load(
-            path, architecture(model), {name: architecture(each) for name, each in known.items()}
-        )
+        hashing = thread.submit(file_digest, path)
+        checkpoint = load(path, architecture(model), {name: architecture(each) for name, each in known.items()})
         digest = hashing.result()
     if checkpoint.activation not in (None, model.activation.value):
         raise ZeroshotError(
@@ -72,7 +69,7 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
             "path": str(path),
             "sha256": digest,
             "format": checkpoint.format,
-            "identity": openai.get(digest) or checkpoints.identify(checkpoint.tensors),
+            "identity": openai.get(digest) or identify(checkpoint.tensors),
         },
     }
     return checkpoint, description
@@ -82,7 +79,7 @@ def _file_of_package(url: str, sha256: str | None) -> Path:
     path = expand_path(url)
     if not path.is_file():
         raise ZeroshotError(f"{path} is missing from this installation: install zeroshot-mindspore again")
-    digest = checkpoints.file_digest(path)
+    digest = file_digest(path)
     if sha256 is not None and digest != sha256:
         raise ZeroshotError(f"{path} was changed (sha256 {digest}, not {sha256}): install zeroshot-mindspore again")
     return path

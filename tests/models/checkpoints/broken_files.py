@@ -255,23 +255,25 @@ BROKEN = [
     Broken("torch: storage missing", with_bad_tensor(64, 0, 64, 1, key="9999"), "storage 9999 is missing"),
     Broken("torch: past its storage", with_bad_tensor(64, 1, 64, 1), "reaches element 64"),
     Broken("torch: stride past it", with_bad_tensor(64, 0, 64, 2), "reaches element 126"),
-    Broken("torch: negative stride", with_bad_tensor(64, 63, 64, -1), "is no size"),
-    Broken("torch: negative offset", with_bad_tensor(64, -1, 64, 1), "is no size"),
+    Broken("torch: negative stride", with_bad_tensor(64, 63, 64, -1), "an invalid shape"),
+    Broken("torch: negative offset", with_bad_tensor(64, -1, 64, 1), "an invalid shape"),
     Broken("torch: packed storages", packed, "compressed"),
     Broken("torch: pickle bomb", pickle_bomb, "unpacks to"),
     Broken("torch: a member twice", twice_named, "two members"),
-    Broken("torch: os.system", hostile(Call(Global("os", "system"), MARK)), r"asks for 'os\.system'"),
-    Broken("torch: posix.system", hostile(Call(Global("posix", "system"), MARK)), r"asks for 'posix\.system'"),
+    Broken("torch: os.system", hostile(Call(Global("os", "system"), MARK)), r"needs 'os\.system'"),
+    Broken("torch: posix.system", hostile(Call(Global("posix", "system"), MARK)), r"needs 'posix\.system'"),
     Broken("torch: eval", hostile(Call(Global("builtins", "eval"), (f"open('{MARKER}', 'w')",))), r"'builtins\.eval'"),
     Broken(
-        "torch: a module of ours", hostile(Global("zeroshot.downloads.fetch", "fetch")), r"'zeroshot\.download\.fetch'"
+        "torch: a module of ours",
+        hostile(Global("zeroshot.downloads.fetch", "fetch")),
+        r"'zeroshot\.downloads\.fetch\.fetch'",
     ),
     Broken("torch: torch.load", hostile(Call(Global("torch", "load"), ("x",))), r"'torch\.load'"),
     Broken("torch: a whole model", hostile(Global("open_clip.model", "CLIP")), r"'open_clip\.model\.CLIP'"),
     Broken(
-        "torch: text among the tensors", lambda folder: write_torch(folder / "a.pt", drawn(), note="hi"), "no tensors"
+        "torch: text among the tensors", lambda folder: write_torch(folder / "a.pt", drawn(), note="hi"), "not tensors"
     ),
-    Broken("torch: a list", lambda folder: TorchFile().write(folder / "a.pt", [1, 2]), "no state dict"),
+    Broken("torch: a list", lambda folder: TorchFile().write(folder / "a.pt", [1, 2]), "without a state dict"),
     Broken("torch: legacy pickle", file("weights.pt", LEGACY), r"before version 1\.6.*torch\.load\('weights\.pt'"),
     Broken("torch: legacy tar", legacy_tar, r"before version 1\.6"),
     Broken(
@@ -304,7 +306,9 @@ BROKEN = [
     ),
     Broken("another size, torch", swapped(lambda folder, other: write_script(folder / "a.pt", other)), "positional"),
     Broken(
-        "not a CLIP", lambda folder: write_torch(folder / "a.pt", {"fc.weight": np.zeros((3, 4))}), "no tensor in it"
+        "not a CLIP",
+        lambda folder: write_torch(folder / "a.pt", {"fc.weight": np.zeros((3, 4))}),
+        "none of its tensors",
     ),
     Broken("empty", file("weights.pt", b""), "empty"),
     Broken("a web page", file("ViT-B-32.pt", PAGE), "web page"),
@@ -315,9 +319,9 @@ BROKEN = [
     Broken("packed with gzip", file("a.pt.gz", gzip.compress(b"x" * 1000)), "not a format"),
     Broken("another zip", other_zip, "did not write"),
     Broken("a path that is not there", lambda folder: folder / "no.pt", "no such file"),
-    Broken("folder without weights", folder_without_weights, "without weights"),
-    Broken("shard outside the folder", shard_outside, "names no files beside it"),
-    Broken("shard missing", missing_shard, "is not beside it"),
+    Broken("folder without weights", folder_without_weights, "no weights in this folder"),
+    Broken("shard outside the folder", shard_outside, "does not name files beside it"),
+    Broken("shard missing", missing_shard, "is missing beside it"),
     Broken("index without a map", file("model.safetensors.index.json", b'{"metadata": {}}'), "weight_map"),
     Broken("without read permission", unreadable, "[Pp]ermission", by_mode=True),
 ]

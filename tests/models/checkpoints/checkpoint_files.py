@@ -133,7 +133,7 @@ def write_safetensors(path: Path, tensors: Tensors, dtype: str = "float32", **no
 
 @dataclass(frozen=True)
 class Global:
-    """A name that the pickle asks for."""
+    """A name that the pickle needs."""
 
     module: str
     name: str

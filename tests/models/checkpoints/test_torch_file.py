@@ -30,9 +30,10 @@ from tests.models.checkpoints.checkpoint_files import (
     stored_bytes,
     tensor,
 )
+from zeroshot.data.restricted_pickle import RefusedError
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.checkpoints.torch_file import read_torch
-from zeroshot.models.checkpoints.torch_pickle import RefusedError, unpickle
+from zeroshot.models.checkpoints.torch_pickle import load as unpickle
 
 VALUES = np.linspace(-3, 3, 60, dtype=np.float32)
 REBUILD = Global("torch._utils", "_rebuild_tensor_v2")
@@ -194,7 +195,7 @@ def test_code_is_refused_in_every_protocol(protocol: int, tmp_path: Path, monkey
         ("builtins", "getattr"),
         ("builtins", "__import__"),
         ("__builtin__", "eval"),
-        ("zeroshot.models.checkpoints.checkpoint", "save"),
+        ("zeroshot.models.checkpoints.load", "save"),
         ("zeroshot.models.checkpoints.torch_pickle", "unpickle"),
         ("numpy.core.multiarray", "_reconstruct"),
         ("torch", "load"),
@@ -289,7 +290,7 @@ def test_an_ordered_dict_keeps_its_methods() -> None:
 
 
 def test_a_member_that_reaches_into_the_next_is_found(tmp_path: Path) -> None:
-    """The zip's table announces more bytes than the member has, and the pickle asks for them."""
+    """The zip's table announces more bytes than the member has, and the pickle needs them."""
     made = TorchFile()
     made.storages = {"0": bytes(4 * 60), "1": bytes(4 * 200)}
     path = made.write(tmp_path / "a.pt", {"a": tensor(storage("0", "float32", 160), 0, (160,), (1,))})

@@ -6,13 +6,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, printable
 from zeroshot.models.checkpoints.mindspore_file import is_mindspore, read_mindspore
 from zeroshot.models.checkpoints.safetensors_file import is_safetensors, read_safetensors
-from zeroshot.models.checkpoints.stored_tensors import Contents, DamagedError, shown
+from zeroshot.models.checkpoints.stored_tensors import Contents, DamagedError
 from zeroshot.models.checkpoints.torch_file import read_torch
 
-# What a folder's weights are called, the first that is there wins: Hugging Face, then open_clip.
+# The names of weights in a folder; the first that exists is used: Hugging Face's, then open_clip's.
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -26,34 +26,34 @@ _FORMATS = "safetensors, torch's zip files (.pt, .pth, .bin) and MindSpore's .ck
 
 
 def weights_file(path: Path) -> Path:
-    """The file itself, or a folder's weights file or index of shards. Raises ZeroshotError where there is none."""
+    """The file itself, or a folder's weights file or index of shards. Raises ZeroshotError if there is none."""
     try:
         if path.is_dir():
             for name in FOLDER_FILES:
                 if (path / name).is_file():
                     return path / name
-            raise ZeroshotError(f"{path}: a folder without weights: none of {', '.join(FOLDER_FILES)} is in it")
+            raise ZeroshotError(f"{path}: no weights in this folder: none of {', '.join(FOLDER_FILES)} is in it")
         if not path.exists():
             raise ZeroshotError(f"{path}: no such file")
         if not path.is_file():
             raise ZeroshotError(f"{path}: not a file")
     except OSError as error:
-        raise ZeroshotError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ZeroshotError(f"{path}: can't be read ({error.strerror or error})") from error
     return path
 
 
 def shards(file: Path) -> list[Path]:
-    """The files that hold the tensors: those that an index of shards names, sorted, or the file itself."""
+    """The files with the tensors: those that an index of shards names, sorted, or the file itself."""
     with opened(file) as stream:
         index = _index(stream, file) if stream.read(1) == b"{" else None
     if index is None:
         return [file]
     names = set(index.values())
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise ZeroshotError(f"{file}: an index whose weight_map names no files beside it")
+        raise ZeroshotError(f"{file}: an index whose weight_map does not name files beside it")
     for name in names:
         if not (file.parent / name).is_file():
-            raise ZeroshotError(f"{file}: it names '{shown(name)}', which is not beside it: download that too")
+            raise ZeroshotError(f"{file}: '{printable(name)}', which it names, is missing beside it: download that too")
     return [file.parent / name for name in sorted(names)]
 
 
@@ -63,17 +63,19 @@ def _index(stream: BinaryIO, file: Path) -> dict[str, str]:
         found = json.loads(stream.read(_LARGEST_INDEX))["weight_map"]
         return dict(found)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ZeroshotError(f"{file}: JSON without a weight_map, so no index of shards; {_FORMATS}") from error
+        raise ZeroshotError(
+            f"{file}: JSON without a weight_map, which is not an index of shards; {_FORMATS}"
+        ) from error
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """A file open for reading; what the system says against it becomes one line."""
+    """A file open for reading; the system's errors become one line."""
     try:
         with file.open("rb") as stream:
             yield stream
     except OSError as error:
-        raise ZeroshotError(f"{file}: cannot be read ({error.strerror or error})") from error
+        raise ZeroshotError(f"{file}: can't be read ({error.strerror or error})") from error
 
 
 @contextmanager
@@ -87,12 +89,12 @@ def contents(file: Path) -> Iterator[Contents]:
         whole = parts[0]
         for part in parts[1:]:
             if twice := sorted(whole.tensors.keys() & part.tensors.keys()):
-                raise ZeroshotError(f"{file}: '{shown(twice[0])}' lies in two of its shards")
+                raise ZeroshotError(f"{file}: '{printable(twice[0])}' is in two of its shards")
             whole.tensors.update(part.tensors)
         try:
             yield whole
         except DamagedError as error:
-            raise ZeroshotError(f"{file}: cut short or damaged: get it again ({shown(error)})") from error
+            raise ZeroshotError(f"{file}: cut short or damaged: get it again ({printable(error)})") from error
 
 
 def _read(stream: BinaryIO, file: Path) -> Contents:
@@ -107,13 +109,11 @@ def _read(stream: BinaryIO, file: Path) -> Contents:
 
 
 def _unknown(start: bytes, file: Path) -> str:
-    """What a file is that cannot be read, and what to do about it."""
+    """What an unreadable file seems to be, and what to do about it."""
     if not start:
         return "an empty file: download it again"
     if start.lstrip()[:1] == b"<":
-        return (
-            "a web page, not weights: what was downloaded is a page about an error or a login; download the file itself"
-        )
+        return "this is a web page, not weights: an error or a login page was saved; download the file itself"
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, not the weights: type 'git lfs pull' in its folder"
     if start[257:262] == b"ustar" or (start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05"):
@@ -123,5 +123,5 @@ def _unknown(start: bytes, file: Path) -> str:
         )
     return (
         f"not a format that is known (it starts with {start[:8].hex(' ')}); {_FORMATS}; "
-        "to convert it, load it where it was made and use safetensors.numpy.save_file"
+        "to convert it, load it in its own framework and use safetensors.numpy.save_file"
     )

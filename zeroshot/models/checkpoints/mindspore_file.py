@@ -1,6 +1,6 @@
-"""Reads MindSpore's `.ckpt`: a protobuf message, walked field by field so that only one tensor is held at a time.
+"""Reads MindSpore's `.ckpt`: a protobuf message, read field by field so that only one tensor is in memory at a time.
 
-`mindspore.load_checkpoint` holds the weights twice over, after an import of two seconds (ViT-B/32: 1.5 s and 1.2 GB,
+`mindspore.load_checkpoint` needs twice the memory, after an import of two seconds (ViT-B/32: 1.5 s and 1.2 GB,
 here 0.4 s and 0.6 GB). The message is `checkpoint.proto` of MindSpore::
 
     message Checkpoint     { repeated Value value = 1; }
@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, printable
 from zeroshot.models.checkpoints.stored_tensors import (
     Array,
     Contents,
@@ -32,7 +32,6 @@ from zeroshot.models.checkpoints.stored_tensors import (
     from_bytes,
     item_size,
     read_exactly,
-    shown,
 )
 
 _VARINT, _BYTES = 0, 2  # wire types
@@ -43,7 +42,7 @@ _TRAILER = b"crc_num"
 
 @dataclass
 class _Piecewise:
-    """A tensor while its pieces are met, each the bytes [offset, offset + length) of the file."""
+    """A tensor and its pieces, each the bytes [offset, offset + length) of the file."""
 
     dims: tuple[int, ...]
     dtype: str
@@ -75,7 +74,7 @@ def read_mindspore(file: BinaryIO, path: Path) -> Contents:
             _add_value(file, value, found)
     except (ValueError, DamagedError) as error:
         raise ZeroshotError(
-            f"{path}: a MindSpore checkpoint that is cut short, damaged or encrypted: get it again ({shown(error)})"
+            f"{path}: a MindSpore checkpoint that is cut short, damaged or encrypted: get it again ({printable(error)})"
         ) from error
     return Contents("ckpt", {name: _stored(file, path, name, parts) for name, parts in found.items()})
 
@@ -130,12 +129,12 @@ def _stored(file: BinaryIO, path: Path, name: str, parts: _Piecewise) -> Stored:
         expected = math.prod(parts.dims) * item_size(parts.dtype)
     except KeyError:
         raise ZeroshotError(
-            f"{path}: '{shown(name)}' is {shown(parts.dtype)}, a dtype that is not read; store it as float32"
+            f"{path}: '{printable(name)}' is {printable(parts.dtype)}, a dtype that is not read; store it as float32"
         ) from None
     length = sum(length for _, length in parts.pieces)
     if length != expected:
         raise ZeroshotError(
-            f"{path}: '{shown(name)}' has {length} bytes, which is not {list(parts.dims)} of {parts.dtype}"
+            f"{path}: '{printable(name)}' has {length} bytes, which is not {list(parts.dims)} of {parts.dtype}"
         )
     return Stored(parts.dims, parts.dtype, partial(_read, file, parts))
 
@@ -153,7 +152,7 @@ def _text(file: BinaryIO, part: _Field) -> str:
 
 
 def _fields(file: BinaryIO, offset: int, end: int) -> Iterator[_Field]:
-    """The fields of the message at [offset, end), with bytes left where they lie."""
+    """The fields of the message at [offset, end), without reading its bytes."""
     while offset < end:
         key, offset = _varint(file, offset, end)
         value, offset = _varint(file, offset, end)

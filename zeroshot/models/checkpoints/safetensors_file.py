@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, printable
 from zeroshot.models.checkpoints.stored_tensors import (
     DTYPES,
     Array,
@@ -19,7 +19,6 @@ from zeroshot.models.checkpoints.stored_tensors import (
     from_bytes,
     item_size,
     read_exactly,
-    shown,
 )
 
 _DTYPES = {
@@ -52,7 +51,7 @@ def read_safetensors(file: BinaryIO, path: Path) -> Contents:
             pass
     except SafetensorError as error:
         raise ZeroshotError(
-            f"{path}: a safetensors file that is cut short or damaged: get it again ({shown(error)})"
+            f"{path}: a safetensors file that is cut short or damaged: get it again ({printable(error)})"
         ) from error
     length = int.from_bytes(read_exactly(file, 0, 8).tobytes(), "little")
     header = json.loads(read_exactly(file, 8, length).tobytes())
@@ -62,15 +61,15 @@ def read_safetensors(file: BinaryIO, path: Path) -> Contents:
         dtype, shape, (begin, end) = _DTYPES.get(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
         if dtype is None:
             raise ZeroshotError(
-                f"{path}: '{shown(name)}' is {shown(entry['dtype'])}, a dtype that is not read; store it as float32"
+                f"{path}: '{printable(name)}' is {printable(entry['dtype'])}, a dtype that is not read: store float32"
             )
         if end - begin != math.prod(shape) * item_size(dtype):
             raise ZeroshotError(
-                f"{path}: '{shown(name)}' has {end - begin} bytes, which is not {list(shape)} of {dtype}"
+                f"{path}: '{printable(name)}' has {end - begin} bytes, which is not {list(shape)} of {dtype}"
             )
         tensors[name] = Stored(shape, dtype, partial(_read, file, 8 + length + begin, end - begin, dtype, shape))
-    told = notes.get("activation")
-    return Contents("safetensors", tensors, told if told in ("quick_gelu", "gelu") else None)
+    activation = notes.get("activation")
+    return Contents("safetensors", tensors, activation if activation in ("quick_gelu", "gelu") else None)
 
 
 def _read(file: BinaryIO, offset: int, length: int, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -82,15 +81,15 @@ def write_safetensors(file: BinaryIO, tensors: Mapping[str, Array], dtype: str, 
 
     Wider elements come first, so that every tensor is aligned, and those of a width by their names.
     """
-    kept = {name: dtype if tensor.dtype.kind == "f" else tensor.dtype.name for name, tensor in tensors.items()}
-    names = sorted(tensors, key=lambda name: (-item_size(kept[name]), name))
-    spelling = {ours: theirs for theirs, ours in _DTYPES.items()}
+    dtypes = {name: dtype if tensor.dtype.kind == "f" else tensor.dtype.name for name, tensor in tensors.items()}
+    names = sorted(tensors, key=lambda name: (-item_size(dtypes[name]), name))
+    names_of_dtypes = {ours: theirs for theirs, ours in _DTYPES.items()}
     header: dict[str, object] = {"__metadata__": dict(notes)}
     end = 0
     for name in names:
-        begin, end = end, end + tensors[name].size * item_size(kept[name])
+        begin, end = end, end + tensors[name].size * item_size(dtypes[name])
         header[name] = {
-            "dtype": spelling[kept[name]],
+            "dtype": names_of_dtypes[dtypes[name]],
             "shape": list(tensors[name].shape),
             "data_offsets": [begin, end],
         }
@@ -98,4 +97,4 @@ def write_safetensors(file: BinaryIO, tensors: Mapping[str, Array], dtype: str, 
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
-        file.write(np.ascontiguousarray(tensors[name], DTYPES[kept[name]]).data)
+        file.write(np.ascontiguousarray(tensors[name], DTYPES[dtypes[name]]).data)

@@ -1,4 +1,4 @@
-"""Tensors that still lie in their file: names, shapes and dtypes first, values one at a time."""
+"""Tensors of an open file: names, shapes and dtypes first, values one at a time when they are read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ DTYPES = {
 
 
 class DamagedError(Exception):
-    """A file that does not hold what it announces; the text says where."""
+    """A file whose content does not match its header; the text says where."""
 
 
 @dataclass(frozen=True)
 class Stored:
     """One tensor of an open file; `read` returns its values (bfloat16 as float32), C-contiguous, in `shape`.
 
-    `read` raises DamagedError where they are not as announced.
+    `read` raises DamagedError where they do not match the header.
     """
 
     shape: tuple[int, ...]
@@ -42,17 +42,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an open file holds: its tensors by the file's own names, its container, and what it tells of itself."""
+    """What an open file contains: its tensors by the file's own names, its container, and its metadata."""
 
     container: str
     tensors: dict[str, Stored]
     activation: str | None = None
-
-
-def shown(text: object, longest: int = 200) -> str:
-    """What a file says of itself, fit for an error line: short, and without characters that a terminal would obey."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in str(text)[: longest + 1])
-    return line if len(line) <= longest else f"{line[:longest]}…"
 
 
 def item_size(dtype: str) -> int:
@@ -74,7 +68,7 @@ def read_exactly(file: BinaryIO, offset: int, length: int) -> NDArray[np.uint8]:
 
 
 def from_bytes(buffer: NDArray[np.uint8], dtype: str) -> Array:
-    """The elements that a file's bytes spell, one-dimensional; bfloat16 becomes float32, which holds it exactly."""
+    """The elements of a file's bytes, one-dimensional; bfloat16 becomes float32, which represents it exactly."""
     elements = buffer.view(DTYPES[dtype])
     if dtype != "bfloat16":
         return elements

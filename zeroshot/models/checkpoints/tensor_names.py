@@ -1,4 +1,4 @@
-"""The names that other projects give to openai/CLIP's tensors, and the entries beside them that do no harm."""
+"""The names that other projects give to openai/CLIP's tensors, and the known entries beside the weights."""
 
 import re
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from zeroshot.models.checkpoints.stored_tensors import Array
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """One project's names.
+class NameMap:
+    """One project's tensor names.
 
-    `sources` gives its names of one of OpenAI's tensors: several where that tensor is stored in parts, whose rows
-    follow one another. Those in `transposed` are stored the other way round.
+    `sources` maps the name of one of OpenAI's tensors to this project's: to several where the tensor is stored in parts
+    along its first axis. Those in `transposed` are stored transposed.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Spelling:
     transposed: frozenset[str] = frozenset()
 
     def shapes(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """The shape here of each part of OpenAI's tensor `name`, by its name here."""
+        """The shape of each part of OpenAI's tensor `name`, by this project's name of the part."""
         sources = self.sources(name)
         if name in self.transposed:
             shape = shape[::-1]
@@ -39,7 +39,7 @@ def _mindformers(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-# `pre_layrnorm` is Hugging Face's spelling
+# `pre_layrnorm` is how Hugging Face spells it
 _HUGGINGFACE = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -74,10 +74,10 @@ def _huggingface(name: str) -> tuple[str, ...]:
     return (f"{_HUGGINGFACE[module]}.{kind}",) if module else (name,)
 
 
-SPELLINGS = (
-    Spelling("openai", lambda name: (name,)),
-    Spelling("huggingface", _huggingface, frozenset({"visual.proj", "text_projection"})),
-    Spelling("mindformers", _mindformers),
+NAME_MAPS = (
+    NameMap("openai", lambda name: (name,)),
+    NameMap("huggingface", _huggingface, frozenset({"visual.proj", "text_projection"})),
+    NameMap("mindformers", _mindformers),
 )
 
 
@@ -86,24 +86,24 @@ def _count_up(values: Array, length: int) -> bool:
 
 
 def _causal(values: Array, _: Architecture) -> bool:
-    """A mask that hides what comes later, and nothing else."""
+    """Whether a mask hides later positions and nothing else."""
     square = (CONTEXT_LENGTH, CONTEXT_LENGTH)
     later = np.triu(np.ones(square, bool), 1)
     return values.shape == square and bool(np.all(values[~later] == 0) and np.all(values[later] < -1e4))
 
 
-# Entries that weights may carry, by name, and what must be true of their values.
-HARMLESS: dict[str, Callable[[Array, Architecture], bool]] = {
+# Known entries beside the weights, by name, and what must be true of their values.
+EXTRAS: dict[str, Callable[[Array, Architecture], bool]] = {
     r"input_resolution": lambda values, size: values.size == 1 and values.item() == size.image_size,
     r"context_length": lambda values, _: values.size == 1 and values.item() == CONTEXT_LENGTH,
     r"vocab_size": lambda values, _: values.size == 1 and values.item() == VOCABULARY,
     r"(.*\.)?attn_mask": _causal,
     r"text_model\.embeddings\.position_ids": lambda values, _: _count_up(values, CONTEXT_LENGTH),
     r"vision_model\.embeddings\.position_ids": lambda values, size: _count_up(values, size.patches + 1),
-    r"epoch_num|step_num": lambda *_: True,  # what MindSpore's callbacks add
+    r"epoch_num|step_num": lambda *_: True,  # added by MindSpore's callbacks
 }
 
 
-def harmless(name: str) -> Callable[[Array, Architecture], bool] | None:
-    """The check of an entry that may stand beside the weights, or None where no such entry is known."""
-    return next((check for pattern, check in HARMLESS.items() if re.fullmatch(pattern, name)), None)
+def find_extra_check(name: str) -> Callable[[Array, Architecture], bool] | None:
+    """The check of an entry beside the weights by its name, or None if the entry is unknown."""
+    return next((check for pattern, check in EXTRAS.items() if re.fullmatch(pattern, name)), None)

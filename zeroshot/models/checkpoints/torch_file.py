@@ -1,6 +1,6 @@
-"""Reads what torch writes, TorchScript archives and state dicts, without torch and without running what they hold.
+"""Reads what torch writes, TorchScript archives and state dicts, without torch and without running their code.
 
-Both are zip files: `<name>/data.pkl` holds the pickle of `torch_pickle`, and `<name>/data/<key>` the bytes of one
+Both are zip files: `<name>/data.pkl` is the pickle that `torch_pickle` reads, and `<name>/data/<key>` the bytes of one
 storage, uncompressed, with a CRC.
 """
 
@@ -13,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.data.restricted_pickle import RefusedError
+from zeroshot.errors import ZeroshotError, printable
 from zeroshot.models.checkpoints.stored_tensors import (
     DTYPES,
     Array,
@@ -22,11 +23,10 @@ from zeroshot.models.checkpoints.stored_tensors import (
     Stored,
     from_bytes,
     item_size,
-    shown,
 )
-from zeroshot.models.checkpoints.torch_pickle import Module, RefusedError, Storage, Tensor, unpickle
+from zeroshot.models.checkpoints.torch_pickle import Module, Storage, Tensor, load
 
-_WRAPPERS = ("state_dict", "model_state_dict")  # where training scripts keep the weights among other things
+_WRAPPERS = ("state_dict", "model_state_dict")  # where training scripts save the weights among other things
 _LARGEST_PICKLE = 2**26
 _MOST_OBJECTS = 2**17
 _DEEPEST = 32
@@ -37,28 +37,28 @@ def read_torch(file: BinaryIO, path: Path) -> Contents:
     """The tensors of an open zip that torch wrote: a TorchScript archive, or a state dict with or without a wrapper.
 
     Every name, size and offset is checked here, before any value is read; the CRC of a storage when it is. Raises
-    ZeroshotError for a zip that is cut, damaged or not torch's, and for a pickle that asks for anything but tensors.
+    ZeroshotError for a zip that is cut, damaged or not torch's, and for a pickle that needs anything but tensors.
     """
     try:
         archive = _Archive(file)
-        tree = unpickle(archive.pickle())
+        tree = load(archive.pickle())
         leaves, activation = _script_leaves(tree) if isinstance(tree, Module) else (_state_dict_leaves(tree), None)
         tensors = {name: _stored(leaf, archive) for name, leaf in leaves.items()}
     except RefusedError as refused:
         raise ZeroshotError(
-            f"{path}: refused, and nothing of it was run: its pickle asks for {shown(refused)}, which weights "
+            f"{path}: refused, and nothing of it was run: its pickle needs {printable(refused)}, which weights "
             "do not need; ask its author for a safetensors file or a plain state dict"
         ) from refused
     except _ContentError as error:
-        raise ZeroshotError(f"{path}: {shown(error, 400)}") from error
+        raise ZeroshotError(f"{path}: {printable(error, 400)}") from error
     except Exception as error:  # a broken zip or pickle fails in ways of its own
-        told = shown(error) or type(error).__name__
-        raise ZeroshotError(f"{path}: a torch file that is cut short or damaged: get it again ({told})") from error
+        reason = printable(error) or type(error).__name__
+        raise ZeroshotError(f"{path}: a torch file that is cut short or damaged: get it again ({reason})") from error
     return Contents("torchscript" if isinstance(tree, Module) else "torch", tensors, activation)
 
 
 class _ContentError(Exception):
-    """A sound file that holds something else than weights; the text says what to do."""
+    """An intact file that does not contain weights; the text says what to do."""
 
 
 class _Archive:
@@ -77,7 +77,7 @@ class _Archive:
                 raise ValueError(f"'{name}' reaches into what follows it")
         roots = [name.removesuffix("/data.pkl") for name in self._members if name.endswith("/data.pkl")]
         if len(roots) != 1 or "/" in roots[0]:
-            raise _ContentError("a zip that torch did not write: it has no data.pkl")
+            raise _ContentError("a zip that torch did not write: there is no data.pkl")
         self._root = roots[0]
         if f"{self._root}/byteorder" in self._members and self._small("byteorder", 16) != b"little":
             raise _ContentError("written on a big-endian machine, whose numbers are not read")
@@ -99,13 +99,13 @@ class _Archive:
         if info is None:
             raise ValueError(f"storage {storage.key} is missing")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            raise ValueError(f"storage {storage.key} is compressed, as torch never writes it")
+            raise ValueError(f"storage {storage.key} is compressed, which torch never writes")
         if info.file_size != size:
             raise ValueError(f"storage {storage.key} has {info.file_size} bytes where its tensors need {size}")
         return info
 
     def read(self, storage: Storage) -> NDArray[np.uint8]:
-        """The bytes of a storage, its CRC checked. The last one is kept, for tensors that lie in it together."""
+        """The bytes of a storage, its CRC checked. The last one is cached, for tensors that share it."""
         if self._last is not None and self._last[0] == storage.key:
             return self._last[1]
         self._last = None
@@ -127,9 +127,9 @@ class _Archive:
 
 
 def _script_leaves(root: Module) -> tuple[dict[str, object], str | None]:
-    """The tensors of a TorchScript module by their dotted names, and its activation where its classes tell.
+    """The tensors of a TorchScript module by their dotted names, and its activation if its classes name it.
 
-    Each block of OpenAI's keeps its activation as `mlp.gelu`, whose class the archive names.
+    In OpenAI's archives the activation of a block is `mlp.gelu`, whose class the archive names.
     """
     leaves: dict[str, object] = {}
     activations: set[str] = set()
@@ -139,7 +139,7 @@ def _script_leaves(root: Module) -> tuple[dict[str, object], str | None]:
             break
         name, found = waiting.pop()
         if name.count(".") > _DEEPEST:
-            raise _ContentError(f"a TorchScript archive of modules nested over {_DEEPEST} deep, as no CLIP's are")
+            raise _ContentError(f"a TorchScript archive of modules nested over {_DEEPEST} deep, which is not a CLIP's")
         if isinstance(found, Tensor):
             leaves[name] = found
         elif isinstance(found, Module):
@@ -148,7 +148,7 @@ def _script_leaves(root: Module) -> tuple[dict[str, object], str | None]:
             state = found.state if isinstance(found.state, dict) else {}
             waiting.extend((f"{name}.{key}".lstrip("."), value) for key, value in reversed(state.items()))
     else:
-        raise _ContentError(f"a TorchScript archive of more than {_MOST_OBJECTS} objects, which no CLIP has")
+        raise _ContentError(f"a TorchScript archive of more than {_MOST_OBJECTS} objects, which is not a CLIP's")
     if len(activations) > 1:
         raise _ContentError(f"its blocks have different activations ({', '.join(sorted(activations))})")
     return leaves, {"QuickGELU": "quick_gelu", "GELU": "gelu"}.get("".join(activations))
@@ -159,12 +159,12 @@ def _state_dict_leaves(tree: object) -> dict[str, object]:
     if isinstance(tree, dict) and not any(isinstance(value, Tensor) for value in tree.values()):
         tree = next((tree[key] for key in _WRAPPERS if isinstance(tree.get(key), dict)), tree)
     if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
-        raise _ContentError("a torch file that holds no state dict: save model.state_dict() with torch.save")
+        raise _ContentError("a torch file without a state dict: save model.state_dict() with torch.save")
     odd = [name for name, value in tree.items() if not isinstance(value, Tensor | int | float)]
     if odd:
-        names = ", ".join(shown(name, 40) for name in odd[:3])
+        names = ", ".join(printable(name, 40) for name in odd[:3])
         raise _ContentError(
-            f"a torch file in which {len(odd)} of {len(tree)} entries are no tensors ({names}): "
+            f"a torch file in which {len(odd)} of {len(tree)} entries are not tensors ({names}): "
             "save model.state_dict() alone with torch.save"
         )
     prefix = "module." if all(name.startswith("module.") for name in tree) else ""
@@ -188,6 +188,6 @@ def _read(tensor: Tensor, archive: _Archive) -> Array:
     if len(elements) != tensor.last + 1 - tensor.offset:
         raise DamagedError(
             "a tensor reaches past its storage"
-        )  # `torch_pickle` holds this; a view would leave the array
+        )  # checked in `torch_pickle` already; a view would leave the array
     strides = [step * elements.itemsize for step in tensor.stride]
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(elements, tensor.shape, strides)).reshape(tensor.shape)

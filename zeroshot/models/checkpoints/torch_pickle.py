@@ -1,16 +1,13 @@
-"""Unpickles what torch pickles around its tensors, into inert stand-ins, running nothing.
+"""What torch pickles around its tensors, as inert stand-ins.
 
 In torch's zip files a tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage, and a storage is a persistent
-id. The unpickler answers each name that weights need with a new stand-in, so that no pickle can change what a later one
-meets, and refuses every other name.
+id. Each name that weights need gets a new stand-in, so that no pickle can change what a later one finds.
 """
 
-import pickle
-import pickletools
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
+from zeroshot.data.restricted_pickle import Inert, Name, unpickle
 from zeroshot.models.checkpoints.stored_tensors import DTYPES
 
 STORAGES = {
@@ -25,39 +22,10 @@ STORAGES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
-# What makes the unpickler itself take memory out of proportion, or look outside the pickle.
-_OPCODES_REFUSED = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4")
 _MOST_DIMENSIONS = 16
 
 
-class RefusedError(Exception):
-    """The pickle asks for something that weights do not need; the text says for what."""
-
-
-class _Inert:
-    """A stand-in. A pickle can set the state of whatever it has at hand; these stay as they were built."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: object) -> None:
-        raise RefusedError(f"another state of a {type(self).__name__.strip('_').lower()}")
-
-
-class _Name(_Inert):
-    """A dtype or a storage's type, or a function where `function` is given."""
-
-    __slots__ = ("function", "name")
-
-    def __init__(self, name: str, function: Callable[..., object] | None = None) -> None:
-        self.name, self.function = name, function
-
-    def __call__(self, *args: object) -> object:
-        if self.function is None:
-            raise RefusedError(f"a call of {self.name}")
-        return self.function(*args)
-
-
-class Storage(_Inert):
+class Storage(Inert):
     """`count` elements of `dtype`, in the member `key` of the zip."""
 
     __slots__ = ("count", "dtype", "key")
@@ -66,7 +34,7 @@ class Storage(_Inert):
         self.key, self.dtype, self.count = key, dtype, count
 
 
-class Tensor(_Inert):
+class Tensor(Inert):
     """A view of a storage: the element [i, j, …] is its element offset + i·stride[0] + j·stride[1] + …"""
 
     __slots__ = ("offset", "shape", "storage", "stride")
@@ -76,7 +44,7 @@ class Tensor(_Inert):
 
     @property
     def last(self) -> int:
-        """The place in the storage of the last element, if there are any."""
+        """The index in the storage of the last element, if there are any."""
         return self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
 
 
@@ -98,7 +66,7 @@ class Module:
 
 
 class _Mapping(dict[Any, Any]):
-    """An `OrderedDict`, without the attributes that torch hangs on it."""
+    """An `OrderedDict`, without the attributes that torch adds."""
 
     __slots__ = ()
 
@@ -106,42 +74,39 @@ class _Mapping(dict[Any, Any]):
         pass
 
 
-def unpickle(data: bytes) -> object:
-    """The dicts, lists, numbers, texts and stand-ins that a pickle holds.
+def load(data: bytes) -> object:
+    """The dicts, lists, numbers, texts and stand-ins of a data.pkl.
 
-    Raises RefusedError for whatever else it asks for, and errors of many types for a broken one.
+    Raises:
+        RefusedError: it needs something that weights do not need.
+        Exception: errors of many types for a damaged pickle.
     """
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in _OPCODES_REFUSED:
-            raise RefusedError(f"the opcode {opcode.name}")
-        if opcode.name in ("PUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(data):
-            raise RefusedError("a memo larger than itself")
-    return _Unpickler(BytesIO(data), encoding="utf-8").load()
+    return unpickle(data, _find, _storage)
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "__torch__" or module.startswith("__torch__."):
-            return type("Module", (Module,), {"__slots__": (), "qualname": f"{module}.{name}"})
-        if (module, name) == ("collections", "OrderedDict"):
-            return type("_Mapping", (_Mapping,), {"__slots__": ()})
-        if module == "torch" and name in STORAGES:
-            return _Name(STORAGES[name])
-        if module == "torch" and name in DTYPES:
-            return _Name(name)
-        if (module, name) in _FUNCTIONS:
-            return _Name(name, _FUNCTIONS[module, name])
-        raise RefusedError(f"'{module}.{name}'")
+def _find(module: str, name: str) -> object | None:
+    if module == "__torch__" or module.startswith("__torch__."):
+        return type("Module", (Module,), {"__slots__": (), "qualname": f"{module}.{name}"})
+    if (module, name) == ("collections", "OrderedDict"):
+        return type("_Mapping", (_Mapping,), {"__slots__": ()})
+    if module == "torch" and name in STORAGES:
+        return Name(STORAGES[name])
+    if module == "torch" and name in DTYPES:
+        return Name(name)
+    if (module, name) in _FUNCTIONS:
+        return Name(name, _FUNCTIONS[module, name])
+    return None
 
-    def persistent_load(self, pid: Any) -> Storage:
-        kind, storage, key, _location, count = pid
-        if kind != "storage" or not isinstance(storage, _Name) or storage.function is not None:
-            raise ValueError("a persistent id that is no storage")
-        if not isinstance(key, str) or not (key.isascii() and key.isdecimal()):
-            raise ValueError(f"the storage key {key!r}, which is not a number")
-        if not _is_size(count):
-            raise ValueError(f"a storage of {count!r} elements")
-        return Storage(key, storage.name, count)
+
+def _storage(pid: Any) -> Storage:
+    kind, storage, key, _location, count = pid
+    if kind != "storage" or not isinstance(storage, Name) or storage.function is not None:
+        raise ValueError("a persistent id that is not a storage")
+    if not isinstance(key, str) or not (key.isascii() and key.isdecimal()):
+        raise ValueError(f"the storage key {key!r}, which is not a number")
+    if not _is_size(count):
+        raise ValueError(f"a storage of {count!r} elements")
+    return Storage(key, storage.name, count)
 
 
 def _is_size(number: object) -> bool:
@@ -154,7 +119,7 @@ def _rebuild_tensor(storage: object, offset: Any, shape: Any, stride: Any, *_: o
         raise ValueError("a tensor without a storage")
     tensor = Tensor(storage, offset, tuple(shape), tuple(stride))
     if not all(map(_is_size, (offset, *tensor.shape, *tensor.stride))) or len(tensor.shape) > _MOST_DIMENSIONS:
-        raise ValueError("a tensor whose shape, stride or offset is no size")
+        raise ValueError("a tensor with an invalid shape, stride or offset")
     if 0 not in tensor.shape and tensor.last >= storage.count:
         raise ValueError(f"a tensor that reaches element {tensor.last} of a storage of {storage.count}")
     return tensor
