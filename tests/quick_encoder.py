@@ -21,6 +21,7 @@ from zeroshot.data.read_image import open_image
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.features.store import LIMIT, FeatureStore
+from zeroshot.models.feature_batch import FeatureBatch
 
 WIDTH = 24
 KEY = {"weights": "drawn", "dtype": "float32"}
@@ -29,25 +30,29 @@ KEY = {"weights": "drawn", "dtype": "float32"}
 class QuickEncoder:
     """Features that depend on an image's pixels alone, and a count of the images that were encoded."""
 
-    def __init__(self, batch_size: int = 16, seconds: float = 0.0, told: bool = False) -> None:
-        self.batch_size, self.seconds, self.told = batch_size, seconds, told
+    def __init__(self, batch_size: int = 16, seconds: float = 0.0, dots: bool = False) -> None:
+        self.batch_size, self.seconds, self.dots = batch_size, seconds, dots
         self.sizes: list[int] = []
 
-    def pixels(self, images: Iterable[Any]) -> Iterator[NDArray[np.uint8] | ZeroshotError]:
+    def read(self, images: Iterable[Any]) -> Iterator[NDArray[np.uint8] | ZeroshotError]:
         for image in images:
             try:
                 yield np.asarray(open_image(image))
             except ZeroshotError as error:
                 yield error
 
-    def image_batches(self, pixels: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        source = iter(pixels)
+    def feature_batches(self, images: Iterable[Any]) -> Iterator[FeatureBatch]:
+        source, start = iter(self.read(images)), 0
         while batch := list(islice(source, self.batch_size)):
             time.sleep(self.seconds)
             self.sizes.append(len(batch))
-            if self.told:
+            if self.dots:
                 os.write(1, b".")
-            yield np.stack([feature(image) for image in batch])
+            errors = {start + slot: item for slot, item in enumerate(batch) if isinstance(item, ZeroshotError)}
+            rows = [(start + slot, item) for slot, item in enumerate(batch) if not isinstance(item, ZeroshotError)]
+            features = np.array([feature(pixels) for _, pixels in rows], np.float32).reshape(-1, WIDTH)
+            yield FeatureBatch(np.array([place for place, _ in rows], np.int64), features, errors)
+            start += len(batch)
 
 
 def feature(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -65,11 +70,11 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
 def main(root: str, images: str, seconds: str, limit: str = str(LIMIT), largest: str = "") -> None:
     if largest:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
-    encoder: Any = QuickEncoder(seconds=float(seconds), told=True)
+    encoder: Any = QuickEncoder(seconds=float(seconds), dots=True)
     features = ImageFeatures(encoder, FeatureStore(Path(root), KEY, WIDTH, int(limit)))
     digest = hashlib.sha256()
-    for batch in features.batches(pictures(int(images))):
-        digest.update(batch.tobytes())
+    for batch in features.batches(pictures(int(images)), {}):
+        digest.update(batch.features.tobytes())
     os.write(1, f"\n{digest.hexdigest()} {features.encoded} {features.stored}".encode())
 
 

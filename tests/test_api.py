@@ -1,11 +1,14 @@
-"""`pipeline`, `Trainer` and `load_model`: what they give is what the command line and the parts give."""
+"""`pipeline`, `Trainer` and `load_model`: their results are those of the encoder and of the command line."""
 
 import json
 import logging
 import os
+import pickle
+import random
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,11 @@ from tests.conftest import ROOT, Command
 from tests.data.cifar_files import FINE, write_cifar10_python
 from tests.drawn import SMALL, draw
 from zeroshot import Trainer, load_image, load_model, pipeline
-from zeroshot.classifier import Classifier
-from zeroshot.config.settings import data_set, prompt_set
+from zeroshot.api import Pipeline
+from zeroshot.config.arguments import dataset_config, prompt_config
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.encoder import Encoder
+from zeroshot.models.preprocess import Preprocessing
 
 LABELS = ["cat", "向日葵", "bird's nest", "a, b", "1e3", "fire_truck"]
 
@@ -32,11 +36,11 @@ LABELS = ["cat", "向日葵", "bird's nest", "a, b", "1e3", "fire_truck"]
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     """The small model under MindFormers' protocol."""
-    return Encoder(SMALL, draw(SMALL), interpolation="bilinear", batch_size=8)
+    return Encoder(SMALL, draw(SMALL), Preprocessing(SMALL.image_size, "bilinear"), batch_size=8)
 
 
 @pytest.fixture(scope="module")
-def classifier(config_dir: Path) -> Classifier:
+def classifier(config_dir: Path) -> Pipeline:
     return pipeline(model="small", candidate_labels=LABELS, config_dir=config_dir, batch_size=8)
 
 
@@ -52,12 +56,12 @@ def expected(encoder: Encoder, pictures: NDArray[np.uint8], texts: list[str]) ->
 
 
 def test_the_scores_are_those_of_mindformers_protocol(
-    classifier: Classifier, encoder: Encoder, pictures: NDArray[np.uint8]
+    classifier: Pipeline, encoder: Encoder, pictures: NDArray[np.uint8]
 ) -> None:
-    made = classifier(pictures)
-    wanted = expected(encoder, pictures, [f"a picture of {label}" for label in LABELS])
-    assert len(made) == len(pictures)
-    for scores, row in zip(made, wanted, strict=True):
+    found = classifier(pictures)
+    probabilities = expected(encoder, pictures, [f"a picture of {label}" for label in LABELS])
+    assert len(found) == len(pictures)
+    for scores, row in zip(found, probabilities, strict=True):
         assert [each["label"] for each in scores] == [LABELS[place] for place in np.argsort(-row)]
         assert [each["score"] for each in scores] == pytest.approx(sorted(row, reverse=True), abs=1e-5)
         assert list(scores[0]) == ["score", "label"]
@@ -65,16 +69,16 @@ def test_the_scores_are_those_of_mindformers_protocol(
 
 
 def test_an_image_may_come_in_any_form_alone_or_in_a_list(
-    classifier: Classifier, pictures: NDArray[np.uint8], tmp_path: Path, server: str
+    classifier: Pipeline, pictures: NDArray[np.uint8], tmp_path: Path, server: str
 ) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(pictures[0]).save(path)
     first = classifier(pictures)[0]
     forms = [pictures[0], Image.fromarray(pictures[0]), path, str(path)]
     for form in [*forms, forms, iter(forms)]:
-        made = classifier(form)
-        assert len(made) == (1 if any(form is each for each in forms) else 4)
-        for scores in made:
+        found = classifier(form)
+        assert len(found) == (1 if any(form is each for each in forms) else 4)
+        for scores in found:
             assert [each["label"] for each in scores] == [each["label"] for each in first]
             assert [each["score"] for each in scores] == pytest.approx([each["score"] for each in first], abs=1e-5)
     url = f"{server}/good"
@@ -82,26 +86,26 @@ def test_an_image_may_come_in_any_form_alone_or_in_a_list(
     assert classifier([]) == []
 
 
-def test_a_call_may_bring_labels_top_k_and_prompt_of_its_own(
-    classifier: Classifier, encoder: Encoder, pictures: NDArray[np.uint8]
+def test_a_call_may_have_its_own_labels_top_k_and_prompt(
+    classifier: Pipeline, encoder: Encoder, pictures: NDArray[np.uint8]
 ) -> None:
-    made = classifier(pictures[:3], ["dog_house", "tree"], top_k=1, prompt=["a {}", "the {} of a {}"])
+    found = classifier(pictures[:3], ["dog_house", "tree"], top_k=1, prompt=["a {}", "the {} of a {}"])
     texts = encoder.encode_text(["a dog_house", "the dog_house of a dog_house", "a tree", "the tree of a tree"])
     means = texts.reshape(2, 2, -1).mean(axis=1)
     best = (encoder.encode_image(pictures[:3]) @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(1)
-    assert [scores[0]["label"] for scores in made] == [["dog_house", "tree"][place] for place in best]
-    assert [len(scores) for scores in made] == [1, 1, 1]
+    assert [scores[0]["label"] for scores in found] == [["dog_house", "tree"][place] for place in best]
+    assert [len(scores) for scores in found] == [1, 1, 1]
     assert len(classifier(pictures[0])[0]) == len(LABELS)
 
 
 def test_text_features_are_computed_once_for_a_label_set(
-    classifier: Classifier, pictures: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    classifier: Pipeline, pictures: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    encoded: list[list[str]] = []
     encode = Encoder.encode_text
 
     def counted(self: Encoder, texts: list[str], *more: Any) -> NDArray[np.float32]:
-        asked.append(list(texts))
+        encoded.append(list(texts))
         return encode(self, texts, *more)
 
     monkeypatch.setattr(Encoder, "encode_text", counted)
@@ -109,7 +113,7 @@ def test_text_features_are_computed_once_for_a_label_set(
         classifier(pictures[:2], ["one", "two"])
         classifier(pictures[2], ["two", "one"])
         classifier(pictures[2], ["two", "one"], prompt="plain")
-    assert asked == [
+    assert encoded == [
         ["a picture of one", "a picture of two"],
         ["a picture of two", "a picture of one"],
         ["two", "one"],
@@ -117,51 +121,51 @@ def test_text_features_are_computed_once_for_a_label_set(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"candidate_labels": []}, "candidate_labels holds no label"),
         ({"candidate_labels": "cat,dog"}, "candidate_labels='cat,dog'"),
         ({"candidate_labels": ["cat", 1e3]}, "give a list of texts"),
         ({"candidate_labels": ["cat", "cat"]}, "«cat» more than once"),
         ({"top_k": 0}, "top_k=0"),
-        ({"prompt": "no such set"}, "prompt=no such set is not one of mindformers, "),
+        ({"prompt": "no such set"}, "prompt=no such set does not exist; choose one of mindformers, "),
         ({"prompt": ["a photo"]}, "«a photo» has no {}"),
         ({"prompt": {"templates": ["{}"], "class_names": "spacious"}}, "prompt.class_names"),
     ],
 )
-def test_what_a_call_can_not_use_is_told(
-    classifier: Classifier, pictures: NDArray[np.uint8], given: dict[str, object], told: str
+def test_an_argument_of_a_call_that_cannot_be_used_is_refused(
+    classifier: Pipeline, pictures: NDArray[np.uint8], given: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ZeroshotError) as caught:
         classifier(pictures[0], **given)  # type: ignore[arg-type]
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_an_image_that_can_not_be_read_is_named(classifier: Classifier, pictures: NDArray[np.uint8]) -> None:
+def test_an_unreadable_image_is_named(classifier: Pipeline, pictures: NDArray[np.uint8]) -> None:
     with pytest.raises(ZeroshotError, match=r"nowhere\.png: there is no such file"):
         classifier([pictures[0], "nowhere.png"])
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"task": "image_classification"}, "task=image_classification"),
-        ({"model": "clip_vit_b_33"}, "model=clip_vit_b_33 is not one of clip_"),
+        ({"model": "clip_vit_b_33"}, "model=clip_vit_b_33 does not exist: did you mean model=clip_vit_b_32?"),
         ({"model": {"embed_dim": 64}}, "model."),
         ({"model": {"embed_dim": "wide"}}, "model.embed_dim"),
         ({"model": {"widths": 64}}, "widths"),
-        ({"device": "tpu"}, "device=tpu is not one of"),
+        ({"device": "tpu"}, "device=tpu does not exist"),
         ({"dtype": "float64"}, "device.dtype"),
         ({"interpolation": "nearest"}, "model.interpolation"),
-        ({"config_dir": "nowhere"}, "config_dir=nowhere is no folder"),
+        ({"config_dir": "nowhere"}, "config_dir=nowhere is not a folder"),
         ({"batch_size": 0}, "device.batch_size=0"),
         ({"weights": "nowhere.ckpt"}, "nowhere.ckpt"),
     ],
 )
-def test_what_a_pipeline_can_not_be_made_of_is_told(given: dict[str, object], told: str) -> None:
+def test_an_argument_of_a_pipeline_that_cannot_be_used_is_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(ZeroshotError) as caught:
         pipeline(**given)  # type: ignore[arg-type]
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_model_is_a_name_in_a_folder_or_a_mapping(small_weights: Path, config_dir: Path) -> None:
@@ -230,10 +234,10 @@ def test_an_evaluation_that_fails_leaves_its_record(
     left = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert "nowhere.ckpt" in left["error"]
     assert "metrics" not in left
-    assert {path.name for path in folder.iterdir()} == {"result.json"}
+    assert {path.name for path in folder.iterdir()} == {"result.json", "report.html"}
 
 
-def test_a_trainer_predicts_among_its_classes_and_writes_them_down(
+def test_a_trainer_predicts_among_its_classes_and_writes_results(
     config_dir: Path,
     cifar: Path,
     pictures: NDArray[np.uint8],
@@ -244,21 +248,21 @@ def test_a_trainer_predicts_among_its_classes_and_writes_them_down(
     monkeypatch.chdir(tmp_path)
     trainer = Trainer(model="small", eval_dataset=cifar, config_dir=config_dir, batch_size=8)
     with caplog.at_level(logging.INFO, logger="zeroshot"):
-        made = trainer.predict(input_data=Image.fromarray(pictures[0]), top_k=3)
-    assert len(made) == 1
-    assert len(made[0]) == 3
-    assert {each["label"] for each in made[0]} <= set(FINE)
+        predicted = trainer.predict(input_data=Image.fromarray(pictures[0]), top_k=3)
+    assert len(predicted) == 1
+    assert len(predicted[0]) == 3
+    assert {each["label"] for each in predicted[0]} <= set(FINE)
     assert "candidate_labels: the 6 classes of cifar100" in caplog.messages
     assert "output result is saved at ./results.txt" in caplog.messages
     lines = (tmp_path / "results.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "image 1"
-    assert [line.split()[1] for line in lines[1:]] == [each["label"] for each in made[0]]
+    assert [line.split()[1] for line in lines[1:]] == [each["label"] for each in predicted[0]]
     assert not (tmp_path / "outputs").exists()
     two = trainer.predict([pictures[0], pictures[1]], candidate_labels=LABELS)
     assert [len(scores) for scores in two] == [len(LABELS)] * 2
 
 
-def test_a_trainer_without_data_says_what_it_lacks(config_dir: Path, pictures: NDArray[np.uint8]) -> None:
+def test_a_trainer_without_data_says_what_to_give(config_dir: Path, pictures: NDArray[np.uint8]) -> None:
     trainer = Trainer(model="small", config_dir=config_dir)
     with pytest.raises(ZeroshotError, match="give candidate_labels="):
         trainer.predict(pictures[0])
@@ -269,21 +273,21 @@ def test_a_trainer_without_data_says_what_it_lacks(config_dir: Path, pictures: N
 def test_a_data_set_is_a_folder_or_a_name(cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    assert data_set(cifar)["name"] == "cifar100"
-    assert data_set(cifar)["root"] == str(cifar)
-    assert data_set(write_cifar10_python(tmp_path / "ten"))["name"] == "cifar10"
+    assert dataset_config(cifar)["name"] == "cifar100"
+    assert dataset_config(cifar)["root"] == str(cifar)
+    assert dataset_config(write_cifar10_python(tmp_path / "ten"))["name"] == "cifar10"
     (tmp_path / "photos" / "cat").mkdir(parents=True)
-    assert data_set("photos") == {**data_set("photos"), "kind": "image_folder", "root": "photos"}
+    assert dataset_config("photos") == {**dataset_config("photos"), "kind": "image_folder", "root": "photos"}
     (tmp_path / "list.csv").touch()
-    assert data_set("list.csv")["kind"] == "csv"
-    assert data_set("shapes")["kind"] == "shapes"
+    assert dataset_config("list.csv")["kind"] == "csv"
+    assert dataset_config("shapes")["kind"] == "shapes"
     usual = str(tmp_path / "home" / "data" / "cifar-100-python")
-    assert data_set("cifar-100-python") == data_set("cifar100")
-    assert data_set("cifar-100-python")["root"] == usual
+    assert dataset_config("cifar-100-python") == dataset_config("cifar100")
+    assert dataset_config("cifar-100-python")["root"] == usual
     (tmp_path / "cifar-100-python").symlink_to(cifar)
-    assert data_set("cifar-100-python")["root"] == "cifar-100-python"
-    with pytest.raises(ZeroshotError, match="eval_dataset=imagenet is no folder or CSV file here and not one of"):
-        data_set("imagenet")
+    assert dataset_config("cifar-100-python")["root"] == "cifar-100-python"
+    with pytest.raises(ZeroshotError, match="eval_dataset=imagenet is not a folder or CSV file here, nor one of"):
+        dataset_config("imagenet")
 
 
 def test_prompts_are_a_name_a_template_or_a_file(tmp_path: Path) -> None:
@@ -291,26 +295,30 @@ def test_prompts_are_a_name_a_template_or_a_file(tmp_path: Path) -> None:
     own = {"name": "mine", "class_names": "spaces", "templates": ["my {}", "${my} {}"]}
     path = tmp_path / "prompt" / "mine.yaml"
     OmegaConf.save(own, path)
-    assert prompt_set("mine", tmp_path) == prompt_set(str(path)) == own
-    assert prompt_set("mindformers") == {"name": "mindformers", "class_names": "raw", "templates": ["a picture of {}"]}
-    assert prompt_set("{}!")["templates"] == prompt_set(["{}!"])["templates"] == ["{}!"]
-    assert prompt_set({"templates": ["{}"], "class_names": "spaces"})["class_names"] == "spaces"
+    assert prompt_config("mine", tmp_path) == prompt_config(str(path)) == own
+    assert prompt_config("mindformers") == {
+        "name": "mindformers",
+        "class_names": "raw",
+        "templates": ["a picture of {}"],
+    }
+    assert prompt_config("{}!")["templates"] == prompt_config(["{}!"])["templates"] == ["{}!"]
+    assert prompt_config({"templates": ["{}"], "class_names": "spaces"})["class_names"] == "spaces"
     path.write_text("[a", encoding="utf-8")
     with pytest.raises(ZeroshotError, match=r"mine\.yaml can't be read"):
-        prompt_set("mine", tmp_path)
+        prompt_config("mine", tmp_path)
 
 
-def test_a_choice_of_ones_own_builds_on_ours(tmp_path: Path, config_dir: Path) -> None:
+def test_a_choice_in_a_users_folder_may_inherit_from_conf(tmp_path: Path, config_dir: Path) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text(
         "defaults: [image_folder, _self_]\nname: mine\nroot: ${zeroshot_home:}/mine\n", encoding="utf-8"
     )
-    mine = data_set("mine", tmp_path)
+    mine = dataset_config("mine", tmp_path)
     assert (mine["kind"], mine["name"], mine["split"]) == ("image_folder", "mine", "test")
     assert mine["root"].endswith("/mine")
     (tmp_path / "dataset" / "shapes.yaml").touch()
-    with pytest.raises(ZeroshotError, match="is one of ours too"):
-        data_set("shapes", tmp_path)
+    with pytest.raises(ZeroshotError, match="is also in conf/"):
+        dataset_config("shapes", tmp_path)
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:
@@ -329,14 +337,14 @@ def snippets() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_readme_s_snippets_run_as_they_stand_but_for_the_size_of_the_model(
+def test_the_snippets_of_the_readme_run(
     tmp_path: Path, config_dir: Path, small_weights: Path, cifar: Path, pictures: NDArray[np.uint8]
 ) -> None:
     assert len(snippets()) == 2
     Image.fromarray(pictures[0]).save(tmp_path / "sunflower.png")
     (tmp_path / "cifar-100-python").symlink_to(cifar)
     (tmp_path / "ViT-B-32.pt").symlink_to(small_weights)
-    for snippet, told in zip(snippets(), ("[[{'score': ", "output result is saved at ./results.txt"), strict=True):
+    for snippet, message in zip(snippets(), ("[[{'score': ", "output result is saved at ./results.txt"), strict=True):
         assert snippet.count('model="clip_vit_b_32"') == 1
         own = snippet.replace('model="clip_vit_b_32"', f'model="small", config_dir={str(config_dir)!r}')
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROSHOT_HOME": str(tmp_path / "home")}
@@ -345,13 +353,13 @@ def test_the_readme_s_snippets_run_as_they_stand_but_for_the_size_of_the_model(
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        assert told in done.stdout
+        assert message in done.stdout
         assert "support model list for zero_shot_image_classification task is:" in done.stdout
         assert "'clip_vit_b_32', 'clip_vit_l_14', 'clip_vit_l_14@336'" in done.stdout
     assert re.search(r"Top1 Accuracy=\d+\.\d\d%", done.stdout)
 
 
-def test_the_embedded_model_serves_both_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_model_works_in_pipeline_and_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
     pictures = sorted((ROOT / "zeroshot" / "data" / "pictures").glob("*.png"))
@@ -369,3 +377,32 @@ def test_the_embedded_model_serves_both_faces(tmp_path: Path, monkeypatch: pytes
     assert len(best[0]) == 3
     assert best[0][0]["label"] == names[0]
     assert (tmp_path / "results.txt").is_file()
+
+
+def test_a_pickled_pipeline_answers_the_same(classifier: Pipeline, pictures: NDArray[np.uint8]) -> None:
+    again = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - our own
+    for scores, others in zip(classifier(pictures[:2]), again(pictures[:2]), strict=True):
+        assert [each["label"] for each in scores] == [each["label"] for each in others]
+        assert [each["score"] for each in scores] == pytest.approx([each["score"] for each in others], abs=1e-6)
+
+
+def test_threads_that_share_a_pipeline_get_their_own_answers(classifier: Pipeline, pictures: NDArray[np.uint8]) -> None:
+    label_sets = [["cat", "dog"], ["sun", "moon", "star"], LABELS]
+    expected_scores = {
+        (place, number): classifier(pictures[place], label_set)
+        for place in range(4)
+        for number, label_set in enumerate(label_sets)
+    }
+
+    def call(thread: int) -> list[str]:
+        numbers, wrong = random.Random(thread), []
+        for _ in range(200):
+            place, number = numbers.randrange(4), numbers.randrange(3)
+            (found,), (right,) = classifier(pictures[place], label_sets[number]), expected_scores[place, number]
+            same = [each["label"] for each in found] == [each["label"] for each in right]
+            if not same or max(abs(a["score"] - b["score"]) for a, b in zip(found, right, strict=True)) > 1e-6:
+                wrong.append(f"thread {thread}, image {place}, labels {number}")
+        return wrong
+
+    with ThreadPoolExecutor(8) as pool:
+        assert [wrong for each in pool.map(call, range(8)) for wrong in each] == []

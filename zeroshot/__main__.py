@@ -46,13 +46,15 @@ def command(arguments: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from zeroshot import sweep
-    from zeroshot.config.compose import register
+    from zeroshot.config.compose import check_own_names, register
     from zeroshot.config.explain import explain
-    from zeroshot.config.overrides import check_overrides, split
+    from zeroshot.config.overrides import check_overrides, option, split
     from zeroshot.config.paths import source_folder
 
     flags, overrides = split(arguments)
     check_overrides(overrides)
+    if (own := option(flags, "--config-dir", "-cd")) is not None:
+        check_own_names(dict(override.split("=", 1) for override in overrides if "=" in override), Path(own))
     sys.argv[1:] = [*flags, *overrides]  # Hydra takes overrides in one piece alone
     register()
     sweep.register_resolvers()

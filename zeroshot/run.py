@@ -12,7 +12,7 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.interrupts import uninterrupted
 from zeroshot.runs import history
 from zeroshot.runs.folder import RECORD, release
-from zeroshot.runs.record import Record, start_record, write_record
+from zeroshot.runs.record import Record, read_record, start_record, write_record
 from zeroshot.stages.result import StageResult
 
 WITH_FOLDER = {"eval": "evaluate", "predict": "predict"}  # the modules of `zeroshot.stages` by the stage's name
@@ -80,7 +80,9 @@ def run_in_folder(request: Request, folder: Path) -> Record:
         log.info("record: %s", folder / RECORD)
         if page is not None:
             log.info("page: %s", page)
-        return record
+        if result.hint is not None:
+            log.info(result.hint)
+        return read_record(folder) or record
     finally:
         release(folder)
 

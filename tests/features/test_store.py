@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from tests.quick_encoder import KEY, WIDTH, feature, pictures
+from zeroshot.features import store as feature_store
 from zeroshot.features.extract import image_digests
-from zeroshot.features.extract import store as feature_store
 from zeroshot.features.store import AT_RISK, FORMAT, SCATTERED, FeatureStore
 
 Rows = dict[bytes, np.ndarray]

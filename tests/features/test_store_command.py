@@ -81,7 +81,7 @@ def test_predict_reads_what_eval_has_encoded_and_the_other_way_round(small: Comm
     (tmp_path / "photos" / "bad.png").write_text("no image")
     for name, cache in (("third", "true"), ("fourth", "false")):
         done = small(*asked, "stage.images=photos", f"hydra.run.dir={name}", f"stage.cache={cache}")
-        assert done.stderr.splitlines() == ["1 of 15 images could not be read; each one's line says why"]
+        assert done.stderr.splitlines() == ["1 of 15 images could not be read; the line of each says why"]
     assert counts(tmp_path / "first") == (7, 0)
     assert counts(tmp_path / "second") == (7, 7)
     assert counts(tmp_path / "third") == (0, 14)

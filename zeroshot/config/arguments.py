@@ -43,7 +43,7 @@ def run_config(
     return compose(choices, values | {f"device.{key}": value for key, value in options.items()}, config_dir)
 
 
-def prompt_config(prompt: PromptChoice, config_dir: str | Path | None) -> dict[str, Any]:
+def prompt_config(prompt: PromptChoice, config_dir: str | Path | None = None) -> dict[str, Any]:
     """The prompt set of a name, a YAML file, one template or several, or a mapping of its keys."""
     own = {"name": "own", "class_names": "raw"}
     if isinstance(prompt, Mapping):
@@ -57,7 +57,7 @@ def prompt_config(prompt: PromptChoice, config_dir: str | Path | None) -> dict[s
     return compose({"prompt": prompt}, {}, config_dir)["prompt"]  # type: ignore[no-any-return]
 
 
-def dataset_config(given: DataChoice, config_dir: str | Path | None) -> dict[str, Any]:
+def dataset_config(given: DataChoice, config_dir: str | Path | None = None) -> dict[str, Any]:
     """The data set of a folder (CIFAR in one of its layouts, or a folder per class), a CSV file, or a name."""
     path = expand_path(str(given))
     values = {"dataset.root": str(path)} if path.exists() else {}

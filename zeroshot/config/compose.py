@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zeroshot.config.explain import explain
+from zeroshot.config.named import names
 from zeroshot.config.paths import expand_path, home, source_folder
 from zeroshot.config.schema import Config
 from zeroshot.config.validate import resolved
@@ -26,6 +23,8 @@ _guard = threading.Lock()  # Hydra's state is global to the process
 
 def register() -> None:
     """Registers the schema, the experiments and the resolver of our YAML files with Hydra and OmegaConf."""
+    from hydra.core.config_store import ConfigStore
+
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for path in source_folder("experiments").glob("*.yaml"):
@@ -49,13 +48,19 @@ def compose(
     overrides = []
     for group, name in choices.items():
         if not NAME.fullmatch(name):
-            raise ZeroshotError(f"{group}={name} is not a name of conf/{group}: choose one, or give config_dir=FOLDER")
+            known = ", ".join(names(group))
+            raise ZeroshotError(f"{group}={name} does not exist; choose one of {known}, or give config_dir=FOLDER")
         overrides.append(f"{group}={name}")
     if config_dir is not None:
         folder = expand_path(str(config_dir))
         if not folder.is_dir():
             raise ZeroshotError(f"config_dir={config_dir} is not a folder: give one that holds model/ or prompt/")
+        check_own_names(choices, folder)
         overrides.append(f"hydra.searchpath=[{quote(f'file://{folder.absolute()}')}]")
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
     with _guard:
         register()
         try:
@@ -71,6 +76,18 @@ def compose(
                 node = node[group]
             node[last] = value
     return config
+
+
+def check_own_names(choices: Mapping[str, str], folder: Path) -> None:
+    """Refuses a choice of which both `conf/` and the user's own folder have a file: Hydra would take ours in silence.
+
+    Raises:
+        ZeroshotError: there is such a choice.
+    """
+    for group, name in choices.items():
+        own = folder / group / f"{name}.yaml"
+        if own.is_file() and (source_folder("conf") / group / f"{name}.yaml").is_file():
+            raise ZeroshotError(f"{own}: {group}={name} is also in conf/: give yours another name")
 
 
 def quote(text: str) -> str:

@@ -25,6 +25,11 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
+def option(flags: Sequence[str], *names: str) -> str | None:
+    """The value of a flag by its long and short names; None if it is not there."""
+    return next((value for flag, value in zip(flags, flags[1:], strict=False) if flag in names), None)
+
+
 def check_overrides(overrides: Sequence[str]) -> None:
     """Checks that Hydra's grammar can read the overrides.
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from zeroshot.errors import ZeroshotError
 from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.scoring.class_embeddings import TextEncoder, embed_classes
 from zeroshot.scoring.metrics import TOP, Metrics, measure
@@ -73,6 +74,8 @@ def evaluate(
     ranking = Ranking.concatenate(
         rank(batches, class_embeddings, encoder.logit_scale, TOP), k=min(TOP, len(class_names))
     )
+    if not len(ranking.places):
+        raise ZeroshotError("there is no image to evaluate that can be read")
     scored = labels[ranking.places]
     metrics = measure(scored, ranking.ids, ranking.probabilities, len(class_names))
     return Evaluation(scored, ranking, metrics, len(class_names))

@@ -11,8 +11,10 @@ import numpy as np
 
 from zeroshot import progress
 from zeroshot.config.named import prompt_templates
-from zeroshot.config.schema import Config, Prompt
+from zeroshot.config.paths import PACKAGE
+from zeroshot.config.schema import Config, Prompt, Shapes
 from zeroshot.data.image_set import ImageSet
+from zeroshot.errors import ZeroshotError
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.runs.evaluation_files import write_evaluation
@@ -22,6 +24,9 @@ from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
 from zeroshot.stages.encoder import feature_store, load_model, warn_of_untrained_words
 from zeroshot.stages.result import StageResult, Stopwatch
+
+UNREADABLE_NAMED = 20  # in an error
+NEXT = "next, with OpenAI's weights: python -m zeroshot model=clip_vit_b_32 dataset=cifar100"
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +57,7 @@ def run(config: Config) -> StageResult:
         data.classes,
         prompt["templates"],
         prompt["class_names"],
-        features=_from_lap(stopwatch, features.batches(images.images, errors, track)),
+        features=_checked(features.batches(images.images, errors, track), errors, len(images), stopwatch),
     )
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
@@ -74,7 +79,9 @@ def run(config: Config) -> StageResult:
     record = {"model": loaded.model, "dataset": dataset, "prompt": prompt, "device": loaded.device}
     record |= {"metrics": vars(evaluation.metrics)} | ({"groups": groups} if groups else {})
     record |= {"references": published, "timing": timing}
-    return StageResult(record, partial(_write, images, evaluation), images.images)
+    embedded = isinstance(config.dataset, Shapes) and config.model.weights.path is None
+    hint = NEXT if embedded and config.model.weights.sources[0].url.startswith(PACKAGE) else None
+    return StageResult(record, partial(_write, images, evaluation), images.images, hint)
 
 
 def describe_prompt(prompt: Prompt) -> dict[str, Any]:
@@ -100,9 +107,20 @@ def summary(
     return lines
 
 
-def _from_lap(stopwatch: Stopwatch, batches: Iterable[FeatureBatch]) -> Iterator[FeatureBatch]:
+def _unreadable(errors: Mapping[int, str], size: int) -> str:
+    listed = "; ".join(errors[place] for place in sorted(errors)[:UNREADABLE_NAMED])
+    more = f"; and {len(errors) - UNREADABLE_NAMED} more" if len(errors) > UNREADABLE_NAMED else ""
+    return f"{len(errors)} of {size} images can't be read: {listed}{more}"
+
+
+def _checked(
+    batches: Iterable[FeatureBatch], errors: Mapping[int, str], size: int, stopwatch: Stopwatch
+) -> Iterator[FeatureBatch]:
+    """The batches, and then an error that lists the images that can't be read, if there are any."""
     stopwatch.lap("image")  # once the first batch is asked for, after the texts
     yield from batches
+    if errors:
+        raise ZeroshotError(_unreadable(errors, size))
 
 
 def _group(evaluation: Evaluation, ids: Sequence[int]) -> Record:

@@ -14,12 +14,14 @@ class StageResult:
 
     `record` holds the keys that it adds to the run's record. `write` writes its result files into the folder; what it
     prints for people is printed before. `images` are those that the page may show, by their places in the result files.
+    `hint` is logged at the end.
     `error` says what is wrong with an outcome that is complete all the same, such as images that could not be read.
     """
 
     record: Record
     write: Callable[[Path], None]
     images: Sequence[Any] | None = None
+    hint: str | None = None
     error: str | None = None
 
 

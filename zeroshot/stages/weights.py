@@ -9,8 +9,8 @@ from zeroshot.config.paths import PACKAGE, expand_path, home
 from zeroshot.config.schema import Model
 from zeroshot.downloads.fetch import Source, fetch
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.checkpoint_load.load import Checkpoint
 from zeroshot.models.checkpoints.identity import file_digest, identify
+from zeroshot.models.checkpoints.load import Checkpoint, load
 from zeroshot.stages.dataset import OFFLINE
 
 OPENAI = "https://openaipublic.azureedge.net/"  # the weights whose figures were published
