@@ -218,8 +218,9 @@ FLAGS = [
 
 @pytest.mark.parametrize("flag", FLAGS, ids=" ".join)
 def test_every_flag_of_hydra_works_and_loads_no_heavy_module(flag: list[str], tmp_path: Path) -> None:
+    overrides = [] if flag == ["--hydra-help"] else ["model=clip_vit_l_14@336", "prompt=photo"]
     code = (
-        f"import sys; sys.argv = ['zeroshot', 'model=clip_vit_l_14@336', *{flag!r}, 'prompt=photo']\n"
+        f"import sys; sys.argv = ['zeroshot', *{overrides[:1]!r}, *{flag!r}, *{overrides[1:]!r}]\n"
         "from zeroshot.__main__ import main\n"
         "status = main()\n"
         f"loaded = {HEAVY!r} & set(sys.modules)\n"

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ def main() -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     logging.raiseExceptions = False  # a reader that closed the pipe, or a full disk, is no reason for stack traces
+    warnings.filterwarnings(
+        "ignore", message=r"Image size \(.*\) exceeds limit"
+    )  # a large image is read like any other
     status = interrupts.INTERRUPTED
     try:
         with interrupts.handled():
@@ -44,6 +48,7 @@ def command(arguments: list[str]) -> int:
     from hydra._internal import utils as hydra_utils
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from zeroshot import sweep
     from zeroshot.config.compose import check_own_names, register
@@ -55,14 +60,14 @@ def command(arguments: list[str]) -> int:
     check_overrides(overrides)
     if (own := option(flags, "--config-dir", "-cd")) is not None:
         check_own_names(dict(override.split("=", 1) for override in overrides if "=" in override), Path(own))
-    sys.argv[1:] = [*flags, *overrides]  # Hydra takes overrides in one piece alone
+    sys.argv[1:] = [*overrides, *flags]  # Hydra takes overrides in one piece, and before a flag with an optional value
     register()
     sweep.register_resolvers()
     hydra_utils.run_and_report = lambda function: function()  # ours prints one line
     status, interrupted = 0, False
     try:
         hydra.main(config_path=str(source_folder("conf")), config_name="config", version_base="1.3")(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         if full_errors():
             raise
         raise ZeroshotError(explain(error)) from error

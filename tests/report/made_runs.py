@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zeroshot.data.image_set import ImageSet, Picture
-from zeroshot.runs import evaluation_files, table
 from zeroshot.runs import record as run_record
+from zeroshot.runs import table
+from zeroshot.runs.evaluation_files import write_evaluation_files
+from zeroshot.runs.prediction_files import Prediction, write_prediction_files
 from zeroshot.runs.record import Record
+from zeroshot.scoring.evaluation import Evaluation
 from zeroshot.scoring.metrics import TOP, measure
 from zeroshot.scoring.ranking import Ranking
-from zeroshot.stages import predict
 
 
 def record(
@@ -70,7 +72,7 @@ def ranking(data: ImageSet, skill: float, seed: int = 0) -> Ranking:
     ids = np.argsort(-logits, axis=1)[:, :TOP]
     probabilities = np.exp(1.2 * (logits - logits.max(axis=1, keepdims=True)))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    return Ranking(ids.astype(np.int64), np.take_along_axis(probabilities, ids, axis=1))
+    return Ranking(np.arange(size), ids.astype(np.int64), np.take_along_axis(probabilities, ids, axis=1))
 
 
 def evaluated(
@@ -87,7 +89,8 @@ def evaluated(
     (folder / ".hydra").mkdir(parents=True)
     ranks = ranking(data, skill, seed)
     metrics = measure(data.labels, ranks.ids, ranks.probabilities, len(data.classes))
-    evaluation_files.write_evaluation(folder, data, ranks)
+    evaluation = Evaluation(data.labels, ranks, metrics, len(data.classes))
+    write_evaluation_files(folder, evaluation, data.classes, data.indices, data.paths())
     left = record(**named)
     left |= {
         "model": {
@@ -146,7 +149,7 @@ def predicted(folder: Path, images: int, labels: Sequence[str], broken: int = 0,
     pictures = folder.parent / f"{folder.name} pictures"
     pictures.mkdir()
     draw = np.random.default_rng(1)
-    made: list[predict.Prediction] = []
+    made: list[Prediction] = []
     for i in range(images):
         path = pictures / f"picture_{i:03d}.jpg"
         Image.fromarray(draw.integers(0, 255, (2, 3, 3)).astype(np.uint8)).resize((side, side * 2 // 3)).save(path)
@@ -157,7 +160,7 @@ def predicted(folder: Path, images: int, labels: Sequence[str], broken: int = 0,
         order = draw.permutation(len(labels))
         ranked = [{"label": labels[k], "score": round(float(s), 6)} for k, s in zip(order, scores, strict=True)]
         made.append({"image": str(path), "scores": ranked[:5]})
-    predict.write(folder, made)
+    write_prediction_files(folder, made)
     left = record("predict") | {"labels": len(labels), "images": images}
     if broken:
         left["error"] = f"{broken} of {images} images could not be read; each one's line says why"

@@ -51,7 +51,7 @@ def run(folder: Path, top1: float | None = 0.5, model: str = "tiny", prompt: str
             folder / "per_class.csv", ("class", "recall"), [("cat", f"{top1:.6f}"), ("dog", "1.000000")]
         )
         found = [(place, "cat" if place < hits else "dog") for place in range(4)]
-        run_folder.write_csv(folder / "predictions.csv", ("index", "prediction"), found)
+        run_folder.write_csv(folder / "predictions.csv", ("index", "prediction_id"), found)
     run_record.write_record(folder, record)
     return folder
 
@@ -71,7 +71,7 @@ def test_a_line_tells_of_a_run_failed_or_not(tmp_path: Path) -> None:
 def test_runs_that_end_together_leave_a_whole_line_each(tmp_path: Path) -> None:
     run(tmp_path / "a")
     code = (
-        "import pathlib, sys; from zeroshot import index\n"
+        "import pathlib, sys; from zeroshot.runs import history as index\n"
         "for _ in range(20): index.add(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "outputs")]

@@ -24,7 +24,7 @@ COLUMNS = [
 TOLD = [
     sys.executable,
     "-c",
-    "import pathlib, sys; from zeroshot import table; print(table.told(pathlib.Path(sys.argv[1])), end='')",
+    "import pathlib, sys; from zeroshot.runs import table; print(table.told(pathlib.Path(sys.argv[1])), end='')",
 ]
 LINES = [["clip_vit_b_32", "57.24", "12.0", "ok"], ["clip_vit_l_14", "–", "–", "weights.pt is cut short: get it again"]]
 

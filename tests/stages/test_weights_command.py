@@ -57,7 +57,7 @@ def test_conversion_in_a_circle_keeps_the_bits(small: Command, tmp_path: Path, s
     assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "b.safetensors"}  # and no run folder
     again = small("model=small", "stage=convert", "stage.output=a.safetensors")
     assert again.returncode == 1
-    assert "a.safetensors is there already" in again.stderr
+    assert "a.safetensors exists" in again.stderr
 
 
 def test_conversion_to_half_precision_halves_the_file(small: Command, tmp_path: Path, small_weights: Path) -> None:
@@ -70,44 +70,44 @@ def test_conversion_to_half_precision_halves_the_file(small: Command, tmp_path: 
 
 @pytest.fixture
 def served(tmp_path: Path, small_weights: Path) -> Iterator[tuple[str, list[str]]]:
-    """A local server that has the small weights, and the paths that it was asked for."""
+    """A local server that has the small weights, and the paths that it was requests for."""
     folder = tmp_path / "served"
     folder.mkdir()
     shutil.copy(small_weights, folder / "small.safetensors")
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", requests
     server.shutdown()
 
 
 def test_weights_are_downloaded_once_and_then_used_without_a_network(
     small: Command, served: tuple[str, list[str]], tmp_path: Path, small_weights: Path
 ) -> None:
-    address, asked = served
+    address, requests = served
     digest = hashlib.sha256(small_weights.read_bytes()).hexdigest()
-    mirrors = f"model.weights.url=['{address}/nowhere/small.safetensors','{address}/small.safetensors']"
+    urls = [f"{address}/nowhere/small.safetensors", f"{address}/small.safetensors"]
+    sources = "model.weights.sources=[" + ",".join(f"{{url:'{url}',sha256:{digest}}}" for url in urls) + "]"
     given = (
         "stage=download",
         "model=small",
         "model.weights.path=null",
-        mirrors,
-        f"model.weights.sha256={digest}",
+        sources,
     )
     first = small(*given)
     assert first.returncode == 0, first.stderr
-    kept = tmp_path / "home" / "weights" / "small.safetensors"
-    assert str(kept) in first.stdout
-    assert list(dict.fromkeys(asked)) == ["/nowhere/small.safetensors", "/small.safetensors"]
-    asked.clear()
+    target = tmp_path / "home" / "weights" / "small" / "small.safetensors"
+    assert str(target) in first.stdout
+    assert list(dict.fromkeys(requests)) == ["/nowhere/small.safetensors", "/small.safetensors"]
+    requests.clear()
     second = small(*given)
     assert second.returncode == 0
-    assert asked == []
+    assert requests == []
 
 
 def test_an_altered_download_is_not_used_and_the_line_says_what_to_do(
@@ -117,47 +117,45 @@ def test_an_altered_download_is_not_used_and_the_line_says_what_to_do(
     done = small(
         "model=small",
         "model.weights.path=null",
-        f"model.weights.url={address}/small.safetensors",
-        f"model.weights.sha256={'0' * 64}",
+        f"model.weights.sources=[{{url:'{address}/small.safetensors',sha256:'{'0' * 64}'}}]",
         "hydra.run.dir=out",
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    for told in (
+    for expected in (
         "another sha256",
-        str(tmp_path / "home" / "weights" / "small.safetensors"),
+        str(tmp_path / "home" / "weights" / "small"),
         "model.weights.path",
         "experiment=quickstart",
     ):
-        assert told in done.stderr
-    assert not (tmp_path / "home" / "weights" / "small.safetensors").exists()
+        assert expected in done.stderr
+    assert not (tmp_path / "home" / "weights" / "small" / "small.safetensors").exists()
 
 
 def test_without_weights_and_without_a_network_the_line_says_what_to_do(small: Command, tmp_path: Path) -> None:
     done = small(
         "model=small",
         "model.weights.path=null",
-        "model.weights.url=http://127.0.0.1:9/small.safetensors",
-        f"model.weights.sha256={'0' * 64}",
+        f"model.weights.sources=[{{url:'http://127.0.0.1:9/small.safetensors',sha256:'{'0' * 64}'}}]",
         "hydra.run.dir=out",
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    for told in ("it can't be reached", "small.safetensors", "model.weights.path", "experiment=quickstart"):
-        assert told in done.stderr
+    for expected in ("it can't be reached", "small.safetensors", "model.weights.path", "experiment=quickstart"):
+        assert expected in done.stderr
 
 
 def test_without_the_data_set_the_line_says_what_to_do(small: Command, tmp_path: Path) -> None:
     done = small(
         "model=small",
         f"dataset.root={tmp_path / 'home' / 'data' / 'cifar-100-python'}",
-        "dataset.url=http://127.0.0.1:9/cifar-100-python.tar.gz",
+        f"dataset.sources=[{{url:'http://127.0.0.1:9/cifar-100-python.tar.gz',sha256:'{'0' * 64}'}}]",
         "hydra.run.dir=out",
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    for told in ("cifar-100-python", "it can't be reached", "dataset.root", "experiment=quickstart"):
-        assert told in done.stderr
+    for expected in ("cifar-100-python", "it can't be reached", "dataset.root", "experiment=quickstart"):
+        assert expected in done.stderr
 
 
 def test_a_model_trained_with_gelu_is_not_scored_with_quick_gelu(

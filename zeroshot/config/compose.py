@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from zeroshot.config.explain import explain
 from zeroshot.config.named import names
@@ -66,7 +67,7 @@ def compose(
         try:
             with initialize_config_dir(str(source_folder("conf")), job_name="zeroshot", version_base="1.3"):
                 config = resolved(hydra_compose("config", overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
             raise ZeroshotError(explain(error, own_folder="config_dir=FOLDER")) from error
     for key, value in values.items():
         if value is not None:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any, get_type_hints
 
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from zeroshot.config.schema import DATASETS, STAGES, Config
 
@@ -22,6 +23,8 @@ def explain(error: Exception, group: str = "", own_folder: str = "--config-dir F
     folder of choices of the user's own.
     """
     message = str(error)
+    if isinstance(error, YAMLError):
+        return f"a config file can't be read as YAML: {message}"
     if found := _MISSING_CHOICE.search(message):
         choice_group, name, options = found.groups()
         known = re.findall(r"^\t(\S+)$", options or "", re.MULTILINE)

@@ -3,6 +3,7 @@
 import csv
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,7 +28,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def option(flags: Sequence[str], *names: str) -> str | None:
     """The value of a flag by its long and short names; None if it is not there."""
-    return next((value for flag, value in zip(flags, flags[1:], strict=False) if flag in names), None)
+    return next((value for flag, value in pairwise(flags) if flag in names), None)
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

@@ -9,20 +9,21 @@ from zeroshot.data.image_files import is_image
 from zeroshot.errors import ZeroshotError
 
 
-def find(wanted: Sequence[str]) -> list[str]:
-    """The images that are meant by files, folders, globs and URLs, in that order.
+def find_images(places: Sequence[str]) -> list[str]:
+    """The images behind files, folders, globs and URLs, in that order.
 
-    Of a folder it is all in it, at any depth, whose name ends as a picture's does, sorted; hidden ones are passed over.
+    A folder stands for the files in it, at any depth, whose names end as those of images do, sorted; hidden ones are
+    skipped.
 
     Raises:
-        ZeroshotError: a folder or a glob holds no image or can't be read, or there is no image at all.
+        ZeroshotError: a folder or a glob has no image or can't be read, or there is no image at all.
     """
     found: list[str] = []
-    for place in wanted:
+    for place in places:
         before = len(found)
         found += _found(place)
         if len(found) == before:
-            raise ZeroshotError(f"stage.images={place} holds no image: give a file, a folder or a glob that does")
+            raise ZeroshotError(f"stage.images={place} has no image: give another file, folder or glob")
     if not found:
         raise ZeroshotError("stage.images is empty: give a file, a folder, a glob, a URL or a list of them")
     return found
@@ -34,15 +35,15 @@ def _found(place: str) -> Iterator[str]:
         return
     path = Path(place).expanduser()
     if path.is_dir():
-        yield from _pictures(str(path), set())
+        yield from _images_in(str(path), set())
     elif not os.path.lexists(path) and glob.has_magic(str(path)):
         yield from sorted(match for match in glob.iglob(str(path), recursive=True) if os.path.isfile(match))
     else:
         yield str(path)
 
 
-def _pictures(folder: str, met: set[tuple[int, int]]) -> Iterator[str]:
-    """The pictures in a folder and those below it, sorted by path; a folder is entered once, whatever leads to it."""
+def _images_in(folder: str, visited: set[tuple[int, int]]) -> Iterator[str]:
+    """The images in a folder and those below it, sorted by path; a folder is visited once, whatever links to it."""
     try:
         status = os.stat(folder)
         with os.scandir(folder) as entries:
@@ -51,12 +52,12 @@ def _pictures(folder: str, met: set[tuple[int, int]]) -> Iterator[str]:
         raise ZeroshotError(
             f"stage.images: {folder} can't be read ({error.strerror}): change its permissions"
         ) from error
-    if (status.st_dev, status.st_ino) in met:
+    if (status.st_dev, status.st_ino) in visited:
         return
-    met.add((status.st_dev, status.st_ino))
+    visited.add((status.st_dev, status.st_ino))
     for name in names:
         path = os.path.join(folder, name)
         if name.endswith("/"):
-            yield from _pictures(path.rstrip("/"), met)
+            yield from _images_in(path.rstrip("/"), visited)
         elif is_image(name) and os.path.isfile(path):
             yield path

@@ -37,6 +37,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def paths(self) -> list[str] | None:
+        """The path of each image's file; None for images that are not in files of their own."""
+        return _paths(self.images)
+
     def limited(self, limit: int | None) -> "ImageSet":
         """At most `limit` images, evenly spread over the order, so that a class-sorted set keeps its classes."""
         if limit is None or limit >= len(self):
@@ -64,6 +68,14 @@ class Selection(Sequence[Picture]):
         if isinstance(index, slice):
             return Selection(self.images, self.places[index])
         return self.images[int(self.places[index])]
+
+
+def _paths(images: Sequence[Picture]) -> list[str] | None:
+    if isinstance(images, Selection):
+        whole = _paths(images.images)
+        return None if whole is None else [whole[place] for place in images.places]
+    path = getattr(images, "path", None)  # of `ImageFiles`
+    return None if path is None else [str(path(place)) for place in range(len(images))]
 
 
 def fingerprint(classes: Sequence[str], labels: NDArray[np.int64], content: Iterable[bytes | memoryview]) -> str:

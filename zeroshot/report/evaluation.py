@@ -1,4 +1,4 @@
-"""What the page of an evaluation shows, read from the files that the run left."""
+"""The content of an evaluation's page, from the files of the run."""
 
 import csv
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from zeroshot.data.image_set import Picture
 from zeroshot.report.intervals import Interval, calibration_error, mean_of_shares, wilson
 from zeroshot.report.pictures import Thumbnail, of_set
 from zeroshot.runs.record import Record
-from zeroshot.scoring.metrics import BINS
+from zeroshot.scoring.metrics import BINS, calibration_bins
 from zeroshot.scoring.prompts import fill_templates
 
 PAIRS = 12  # confusions that are shown
@@ -33,17 +33,18 @@ class Outcome:
     predictions: Ints
     scores: NDArray[np.float64]
     counts: Ints
+    paths: tuple[str, ...]
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        right: NDArray[np.bool_] = self.labels == self.predictions
-        return right
+        correct: NDArray[np.bool_] = self.labels == self.predictions
+        return correct
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class in the table: its images, those found, its share with its interval, how often it was predicted, and what
-    it was taken for most often."""
+    """A class in the table: its images, the correct ones, recall with its interval, how often it was predicted, and the
+    class that was predicted instead most often."""
 
     name: str
     images: int
@@ -58,9 +59,10 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Example:
-    """One image that was taken for another class."""
+    """One image that was predicted as another class."""
 
     index: str
+    path: str
     label: str
     prediction: str
     score: float
@@ -69,7 +71,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """A label, the class it was taken for, how often, of how many, and examples."""
+    """A label, the class that was predicted instead, how often, of how many images, and examples."""
 
     label: str
     prediction: str
@@ -90,15 +92,17 @@ class Bin:
 
 
 def read(folder: Path) -> Outcome:
-    """The outcome in a run's folder."""
+    """The results in a run's folder; classes go by their ids."""
     with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         classes = tuple(next(lines)[1:])
         counts = np.array([[int(cell) for cell in line[1:]] for line in lines], np.int64)
-    place = {name: i for i, name in enumerate(classes)}
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         read_rows = csv.DictReader(file)
-        rows = [(row["index"], place[row["label"]], place[row["prediction"]], row["score"]) for row in read_rows]
+        rows = [
+            (row["index"], int(row["label_id"]), int(row["prediction_id"]), row["score"], row["path"])
+            for row in read_rows
+        ]
     return Outcome(
         classes,
         tuple(row[0] for row in rows),
@@ -106,6 +110,7 @@ def read(folder: Path) -> Outcome:
         np.array([row[2] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.float64),
         counts,
+        tuple(row[4] for row in rows),
     )
 
 
@@ -190,6 +195,7 @@ def example(outcome: Outcome, place: int, images: Sequence[Picture] | None) -> E
     """The image at a place of the outcome."""
     return Example(
         outcome.indices[place],
+        outcome.paths[place],
         outcome.classes[outcome.labels[place]],
         outcome.classes[outcome.predictions[place]],
         float(outcome.scores[place]),
@@ -199,7 +205,7 @@ def example(outcome: Outcome, place: int, images: Sequence[Picture] | None) -> E
 
 def bins(outcome: Outcome) -> list[Bin]:
     """The bins of the calibration error, those without an image too."""
-    places = np.clip(np.ceil(outcome.scores * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    places = calibration_bins(outcome.scores)
     images = np.bincount(places, minlength=BINS)
     divisor = np.maximum(images, 1)
     confidence = np.bincount(places, weights=outcome.scores, minlength=BINS) / divisor

@@ -1,10 +1,11 @@
-"""What the page of a prediction shows, read from the file that the run left."""
+"""The content of a prediction's page, from the files of the run."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zeroshot.data.file_names import escape, unescape
 from zeroshot.report.pictures import Thumbnail, of_file
 
 SHOWN = 120  # images with a picture
@@ -36,10 +37,10 @@ def cards(predictions: list[dict[str, Any]]) -> list[Card]:
 
 
 def _card(each: dict[str, Any], with_picture: bool) -> Card:
-    path = str(each["image"])
+    path = unescape(str(each["image"]))
     return Card(
-        name=path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1],
-        path=path,
+        name=escape(path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]),
+        path=escape(path),
         scores=[(score["label"], score["score"]) for score in each.get("scores", [])],
         error=each.get("error"),
         thumbnail=of_file(path) if with_picture and "error" not in each else None,

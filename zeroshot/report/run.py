@@ -1,4 +1,4 @@
-"""A run's page and figures, whatever it came to: an evaluation, a prediction, or an error."""
+"""A run's page and figures: of an evaluation, a prediction, or a failed run."""
 
 import json
 import shlex
@@ -37,7 +37,7 @@ def draw(page: Path, images: Sequence[Picture] | None) -> None:
 
 
 def about(record: Record, folder: Path) -> dict[str, Any]:
-    """What every run's page says of the run."""
+    """The content that every run's page has."""
     config = record["config"]
     named = {group: _name(config, group) for group in ("model", "dataset", "prompt")}
     return {
@@ -45,14 +45,15 @@ def about(record: Record, folder: Path) -> dict[str, Any]:
         "record": record,
         "error": record.get("error"),
         "folder": folder.name,
-        "command": command(record["overrides"]),
+        "command": command(record),
+        "code": record.get("python"),
         "config": json.dumps(config, indent=2, ensure_ascii=False),
     }
 
 
-def command(overrides: Sequence[str]) -> str:
-    """The command line of a run, as a shell takes it."""
-    return shlex.join(["python", "-m", "zeroshot", *overrides])
+def command(record: Record) -> str:
+    """The command line that repeats a run, as a shell takes it."""
+    return shlex.join(["python", "-m", "zeroshot", *record.get("command", record["overrides"])])
 
 
 def _evaluated(folder: Path, record: Record, images: Sequence[Picture] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from zeroshot.errors import ZeroshotError
 from zeroshot.runs import record as run_record
 from zeroshot.runs import terminal
+from zeroshot.runs.folder import PER_CLASS, PREDICTIONS
 from zeroshot.runs.record import Record
 from zeroshot.runs.terminal import Column
 from zeroshot.scoring.metrics import Metrics
@@ -34,7 +35,7 @@ def told(first: Path, second: Path) -> str:
     parts.append(_part("metrics", figures, _metrics(*records)))
     parts.append(_part("recall by class", figures, _classes(first, second)))
     if records[0]["dataset"]["fingerprint"] == records[1]["dataset"]["fingerprint"]:
-        ours, theirs = (_column(folder / "predictions.csv", "index", "prediction") for folder in (first, second))
+        ours, theirs = (_column(folder / PREDICTIONS, "index", "prediction_id") for folder in (first, second))
         shared = ours.keys() & theirs.keys()
         flips = sum(ours[index] != theirs[index] for index in shared)
         parts.append(f"{flips} of {len(shared)} images that both have are predicted otherwise\n")
@@ -88,17 +89,31 @@ def _metrics(first: Record, second: Record) -> list[list[str]]:
 
 def _classes(first: Path, second: Path) -> list[list[str]]:
     """The classes of which the recall differs, or that one run alone has, the greatest differences first."""
-    ours, theirs = (_column(folder / "per_class.csv", "class", "recall") for folder in (first, second))
+    recalls = [_by_class(folder / PER_CLASS) for folder in (first, second)]
     found = []
-    for name in dict.fromkeys([*ours, *theirs]):
+    for key in dict.fromkeys([*recalls[0], *recalls[1]]):
+        name = key[1]
         try:
-            values = [float(each[name]) if each.get(name) else None for each in (ours, theirs)]
+            values = [float(each[key]) if each.get(key) else None for each in recalls]
         except ValueError as error:
-            raise ZeroshotError(f"per_class.csv of {first} or {second}: a recall of {name} is no number") from error
+            raise ZeroshotError(f"{PER_CLASS} of {first} or {second}: a recall of {name} is not a number") from error
         if values[0] != values[1]:
             distance = abs(values[1] - values[0]) if values[0] is not None and values[1] is not None else 2.0
             found.append((-distance, [name, *_with_difference(values, True)]))
     return [line for _, line in sorted(found, key=lambda each: each[0])]
+
+
+def _by_class(path: Path) -> dict[tuple[int, str], str]:
+    """The recalls by class: those of one name are told apart by their order."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            found: dict[tuple[int, str], str] = {}
+            for row in csv.DictReader(file):
+                number = sum(name == row["class"] for _, name in found)
+                found[number, row["class"]] = row["recall"]
+            return found
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise ZeroshotError(f"{path} can't be read ({error}): run the evaluation again") from error
 
 
 def _with_difference(values: list[Any], fraction: bool) -> list[str]:

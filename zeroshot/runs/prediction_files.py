@@ -1,4 +1,7 @@
-"""The result files of a prediction."""
+"""The result files of a prediction: `results.txt` for people, JSON lines and CSV for programs.
+
+Names of images are escaped as in `zeroshot.data.file_names`, which can be reversed.
+"""
 
 import csv
 import json
@@ -7,24 +10,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from zeroshot.data.file_names import escape
 from zeroshot.runs.folder import PREDICTION_LINES, PREDICTION_TEXT, PREDICTIONS, whole_file
 
-SHOWN = 20  # predictions that the terminal shows
+PRINTED = 20  # predictions on the terminal
 
 Prediction = dict[str, Any]  # {"image", "scores": [{"label", "score"}, …]}, or {"image", "error"}
 
 
 def summary_text(predictions: Sequence[Prediction]) -> str:
-    """What the terminal shows: the first images with their scores."""
-    more = f"\n… and {len(predictions) - SHOWN} more" if len(predictions) > SHOWN else ""
-    text = "\n".join(paragraph(each) for each in predictions[:SHOWN]) + more
-    return text.encode(errors="backslashreplace").decode()  # a file's name need not be text
+    """The first predictions for the terminal."""
+    more = f"\n… and {len(predictions) - PRINTED} more" if len(predictions) > PRINTED else ""
+    return "\n".join(paragraph(each) for each in predictions[:PRINTED]) + more
 
 
 def write_prediction_files(folder: Path, predictions: Iterable[Prediction]) -> None:
     """Writes `results.txt` for people, and `predictions.jsonl` and `predictions.csv` for programs, as they come."""
     with ExitStack() as stack:
-        # a file's name need not be text
         files = (
             whole_file(folder / name, errors="backslashreplace")
             for name in (PREDICTION_TEXT, PREDICTION_LINES, PREDICTIONS)
@@ -33,17 +35,18 @@ def write_prediction_files(folder: Path, predictions: Iterable[Prediction]) -> N
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("image", "label", "score", "error"))
         for each in predictions:
+            name, error = escape(each["image"]), escape(each.get("error", ""))
             text.write(paragraph(each) + "\n")
-            lines.write(json.dumps(each, ensure_ascii=False) + "\n")
-            if "error" in each:
-                rows.writerow((each["image"], "", "", each["error"]))
-            else:
-                best = each["scores"][0]
-                rows.writerow((each["image"], best["label"], f"{best['score']:.6f}", ""))
+            escaped = each | {"image": name} | ({"error": error} if error else {})
+            lines.write(json.dumps(escaped, ensure_ascii=False) + "\n")
+            best = each["scores"][0] if "scores" in each else {"label": "", "score": None}
+            score = "" if best["score"] is None else f"{best['score']:.6f}"
+            rows.writerow((name, best["label"], score, error))
 
 
 def paragraph(each: Prediction) -> str:
     """A prediction for people: the image's name, and its labels with their scores in percent below."""
+    name = escape(str(each["image"]))
     if "error" in each:
-        return f"{each['image']}\n  error: {each['error']}"
-    return "\n".join([each["image"], *(f"  {score['score']:8.2%}  {score['label']}" for score in each["scores"])])
+        return f"{name}\n  error: {escape(each['error'])}"
+    return "\n".join([name, *(f"  {score['score']:8.2%}  {score['label']}" for score in each["scores"])])

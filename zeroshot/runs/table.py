@@ -11,6 +11,7 @@ from yaml import YAMLError
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
 from zeroshot.runs import terminal
+from zeroshot.runs.folder import HYDRA
 from zeroshot.runs.record import Record
 from zeroshot.runs.terminal import Column
 
@@ -58,12 +59,12 @@ Row = dict[str, Any]  # COLUMNS, and `source`, who published
 def rows(sweep: Path) -> list[Row]:
     """A row per config of a sweep's jobs, in the order of their folders: the newest complete one, or the newest."""
     newest: dict[str, tuple[tuple[bool, str], Row]] = {}
-    for folder in sorted(sweep.iterdir(), key=lambda path: _natural(path.name)):
-        if not (folder / ".hydra").is_dir():
-            continue
-        record = run_record.read_record(folder)
+    jobs = [folder for folder in sweep.iterdir() if (folder / HYDRA).is_dir()]
+    records = {folder: run_record.read_record(folder) for folder in sorted(jobs, key=lambda path: _natural(path.name))}
+    digests = {_saved_config(folder): record["config_digest"] for folder, record in records.items() if record}
+    for folder, record in records.items():
         if record is None:
-            found, time = _unfinished(folder), ""
+            found, time = _unfinished(folder) | {"config_digest": digests.get(_saved_config(folder))}, ""
         else:
             found, time = row(folder, record), record["finished"]
         key = found["config_digest"] or folder.name
@@ -233,8 +234,16 @@ def _unfinished(folder: Path) -> Row:
     return _named(folder, config if isinstance(config, dict) else {}) | {
         "status": UNFINISHED,
         "overrides": " ".join(map(str, overrides)) if isinstance(overrides, list) else None,
-        "config_digest": None,
     }
+
+
+def _saved_config(folder: Path) -> str:
+    """The text of the config that Hydra saved, by which an unfinished job is known; its path if there is none."""
+    path = folder / HYDRA / "config.yaml"
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return str(path)
 
 
 def _named(folder: Path, config: dict[str, Any]) -> Row:

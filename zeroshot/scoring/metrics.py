@@ -1,4 +1,4 @@
-"""What a run is judged by, from integer arrays and probabilities."""
+"""Metrics of an evaluation, from class ids and probabilities."""
 
 from dataclasses import dataclass
 
@@ -43,11 +43,16 @@ def confusion(labels: Ints, predictions: Ints, classes: int) -> Ints:
     return counts.reshape(classes, classes).astype(np.int64)
 
 
+def calibration_bins(confidence: NDArray[np.float64]) -> Ints:
+    """The bin of each probability [N], of `BINS` equal ones over (0, 1]; a bin includes its upper edge."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
 def expected_calibration_error(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
     """The mean distance of confidence and accuracy over 15 bins of equal width, weighted by their images.
 
-    As in Guo et al. 2017, section 2: a bin holds its upper edge.
+    As in Guo et al. 2017, section 2.
     """
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = calibration_bins(confidence)
     gaps = np.bincount(bins, weights=correct.astype(np.float64) - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(correct))

@@ -17,7 +17,7 @@ from zeroshot.data.image_set import ImageSet
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.models.feature_batch import FeatureBatch
-from zeroshot.runs.evaluation_files import write_evaluation
+from zeroshot.runs.evaluation_files import write_evaluation_files
 from zeroshot.runs.record import Record, references
 from zeroshot.scoring import Evaluation, Metrics, evaluate
 from zeroshot.scoring.prompts import fill_templates
@@ -131,4 +131,4 @@ def _group(evaluation: Evaluation, ids: Sequence[int]) -> Record:
 
 
 def _write(images: ImageSet, evaluation: Evaluation, folder: Path) -> None:
-    write_evaluation(folder, images, evaluation.ranking)
+    write_evaluation_files(folder, evaluation, images.classes, images.indices, images.paths())

@@ -10,7 +10,7 @@ from typing import Any
 from zeroshot import progress
 from zeroshot.config.paths import PACKAGE, expand_path
 from zeroshot.config.schema import Config
-from zeroshot.data.find_images import find
+from zeroshot.data.find_images import find_images
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.runs.prediction_files import Prediction, summary_text, write_prediction_files
 from zeroshot.scoring import Ranking, embed_classes, rank
@@ -34,7 +34,7 @@ def run(config: Config) -> StageResult:
     stopwatch = Stopwatch(time.perf_counter)
     stage, prompt = config.stage, describe_prompt(config.prompt)
     labels = candidate_labels(stage.labels, None if stage.labels_file is None else expand_path(stage.labels_file))
-    images = find([str(expand_path(image)) if image.startswith(PACKAGE) else image for image in stage.images])
+    images = find_images([str(expand_path(image)) if image.startswith(PACKAGE) else image for image in stage.images])
     texts = fill_templates(labels, prompt["templates"], prompt["class_names"])
     if few_latin_letters(labels):
         log.warning(FEW_LATIN)
