@@ -64,6 +64,19 @@ def uninterrupted() -> Iterator[None]:
         yield from _held_back_by_handler()
 
 
+@contextmanager
+def unblocked() -> Iterator[None]:
+    """Lets the signals through while other programs are started, which inherit what this thread blocks."""
+    if not _active:
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 def _held_back_by_depth() -> Iterator[None]:
     global _held_back, _pending
     _held_back += 1

@@ -127,6 +127,8 @@ class Device:
     dtype: Precision = Precision.auto
     batch_size: int | None = None  # images at once; null: what is quickest on a CPU for the model's size
     workers: int = 2  # threads that read and resize images
+    count: Any = 1  # devices at once, a number or `all`; more than one through Ray
+    cluster: str | None = None  # null: this machine; auto or an address: a running Ray cluster
 
 
 @dataclass

@@ -123,6 +123,8 @@ def _check_device(device: Device) -> None:
         device.batch_size is None or device.batch_size >= 1, "device.batch_size", device.batch_size, "give 1 or more"
     )
     _check(device.workers >= 1, "device.workers", device.workers, "give 1 or more")
+    number = type(device.count) is int and device.count >= 1
+    _check(number or device.count == "all", "device.count", device.count, "give 1 or more, or all")
 
 
 def _check_prompt(prompt: Prompt) -> None:

@@ -1,8 +1,10 @@
 """From the `model` and `device` config to an encoder on its device, kept from one job of a sweep to the next."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zeroshot.config.named import architecture, preprocessing
@@ -19,6 +21,7 @@ from zeroshot.runs.record import versions
 from zeroshot.stages.weights import load_weights, weights_path
 
 if TYPE_CHECKING:
+    from zeroshot.devices.pool import EncoderPool
     from zeroshot.models.encoder import Encoder
 
 WORDS_IN_WARNING = 10
@@ -89,6 +92,27 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
         "world_size": 1,
     }
     return LoadedModel(encoder, replace(checkpoint, tensors={}), model_description, device_description)
+
+
+@contextmanager
+def image_encoder(model: Model, device: Device, loaded: LoadedModel) -> "Iterator[Encoder | EncoderPool]":
+    """What encodes images: the model's encoder, or those of as many workers as `device.count` says."""
+    if device.count == 1:
+        yield loaded.encoder
+        return
+    from zeroshot.devices.pool import EncoderPool
+
+    build = partial(_build_encoder, model, replace(device, id=0, batch_size=loaded.encoder.batch_size))
+    pool = EncoderPool(build, loaded.encoder, loaded.device["target"], device.count, device.cluster)
+    loaded.device["world_size"] = pool.count
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _build_encoder(model: Model, device: Device) -> "Encoder":
+    return load_new_model(model, device).encoder
 
 
 def feature_store(model: Model, loaded: LoadedModel) -> FeatureStore:

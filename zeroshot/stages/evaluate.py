@@ -22,7 +22,7 @@ from zeroshot.runs.record import Record, references
 from zeroshot.scoring import Evaluation, Metrics, evaluate
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
-from zeroshot.stages.encoder import feature_store, load_model, warn_of_untrained_words
+from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_untrained_words
 from zeroshot.stages.result import StageResult, Stopwatch
 
 UNREADABLE_NAMED = 20  # in an error
@@ -46,19 +46,21 @@ def run(config: Config) -> StageResult:
     warn_of_untrained_words(loaded, texts)
 
     store = feature_store(config.model, loaded) if config.stage.cache else None
-    features = ImageFeatures(loaded.encoder, store, list_unreadable=True)
     errors: dict[int, str] = {}
     track = partial(progress.track, description=f"{config.model.name} on {config.dataset.name}")
-    stopwatch.lap("text")
-    evaluation = evaluate(
-        loaded.encoder,
-        images.images,
-        images.labels,
-        data.classes,
-        prompt["templates"],
-        prompt["class_names"],
-        features=_checked(features.batches(images.images, errors, track), errors, len(images), stopwatch),
-    )
+    with image_encoder(config.model, config.device, loaded) as encoder:
+        features = ImageFeatures(encoder, store, list_unreadable=True)
+        batches = features.batches(images.images, errors, track)
+        stopwatch.lap("text")
+        evaluation = evaluate(
+            loaded.encoder,
+            images.images,
+            images.labels,
+            data.classes,
+            prompt["templates"],
+            prompt["class_names"],
+            features=_checked(batches, errors, len(images), stopwatch),
+        )
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
     groups = {name: _group(evaluation, ids) for name, ids in class_groups(config.dataset, data).items()}

@@ -16,7 +16,7 @@ from zeroshot.runs.prediction_files import Prediction, summary_text, write_predi
 from zeroshot.scoring import Ranking, embed_classes, rank
 from zeroshot.scoring.labels import FEW_LATIN, candidate_labels, few_latin_letters
 from zeroshot.scoring.prompts import fill_templates
-from zeroshot.stages.encoder import feature_store, load_model, warn_of_untrained_words
+from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_untrained_words
 from zeroshot.stages.evaluate import describe_prompt
 from zeroshot.stages.result import StageResult, Stopwatch
 
@@ -45,11 +45,13 @@ def run(config: Config) -> StageResult:
     track_texts = partial(progress.track, description="texts of the labels", unit="block")
     embeddings = embed_classes(loaded.encoder, labels, prompt["templates"], prompt["class_names"], track_texts)
     stopwatch.lap("image")
-    features = ImageFeatures(loaded.encoder, feature_store(config.model, loaded) if stage.cache else None)
     errors: dict[int, str] = {}
-    batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
     top_k = min(stage.top_k, len(labels))
-    ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
+    store = feature_store(config.model, loaded) if stage.cache else None
+    with image_encoder(config.model, config.device, loaded) as encoder:
+        features = ImageFeatures(encoder, store)
+        batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
+        ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
     predictions = predictions_of(images, labels, ranking, errors)
