@@ -123,10 +123,10 @@ def test_text_features_are_computed_once_for_a_label_set(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"candidate_labels": []}, "candidate_labels holds no label"),
-        ({"candidate_labels": "cat,dog"}, "candidate_labels='cat,dog'"),
-        ({"candidate_labels": ["cat", 1e3]}, "give a list of texts"),
-        ({"candidate_labels": ["cat", "cat"]}, "«cat» more than once"),
+        ({"candidate_labels": []}, "candidate_labels has no label"),
+        ({"candidate_labels": "cat,dog"}, "candidate_labels is of type str"),
+        ({"candidate_labels": ["cat", 1e3]}, "of type float"),
+        ({"candidate_labels": ["cat", "cat"]}, "0 «cat» and 1 «cat» are equal"),
         ({"top_k": 0}, "top_k=0"),
         ({"prompt": "no such set"}, "prompt=no such set does not exist; choose one of mindformers, "),
         ({"prompt": ["a photo"]}, "«a photo» has no {}"),

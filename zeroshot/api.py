@@ -19,10 +19,9 @@ from zeroshot.runs.log import log_file, log_to_terminal
 from zeroshot.runs.prediction_files import paragraph
 from zeroshot.runs.record import Record
 from zeroshot.scoring.classifier import Classifier, Images, Scores, Templates, as_list
-from zeroshot.scoring.labels import FEW_LATIN, candidate_labels, few_latin_letters
-from zeroshot.scoring.prompts import fill_templates
+from zeroshot.scoring.labels import parse_labels, parse_top_k
 from zeroshot.stages.dataset import load_dataset
-from zeroshot.stages.encoder import LoadedModel, load_new_model, warn_of_untrained_words
+from zeroshot.stages.encoder import load_new_model, warn_of_texts
 
 if TYPE_CHECKING:
     from zeroshot.models.encoder import Encoder
@@ -62,17 +61,7 @@ def load_model(
     Raises:
         ZeroshotError: an argument can't be used; one line says which, and what to give instead.
     """
-    config = run_config(
-        model,
-        None,
-        config_dir,
-        device,
-        weights=weights,
-        dtype=dtype,
-        interpolation=interpolation,
-        batch_size=batch_size,
-        workers=workers,
-    )
+    config = run_config(model, None, config_dir, device, weights, dtype, interpolation, batch_size, workers)
     built = checked(config)
     return load_new_model(built.model, built.device).encoder
 
@@ -106,17 +95,7 @@ def pipeline(
         ZeroshotError: an argument can't be used.
     """
     _check_task(task)
-    config = run_config(
-        model,
-        prompt,
-        config_dir,
-        device,
-        weights=weights,
-        dtype=dtype,
-        interpolation=interpolation,
-        batch_size=batch_size,
-        workers=workers,
-    )
+    config = run_config(model, prompt, config_dir, device, weights, dtype, interpolation, batch_size, workers)
     return Pipeline(config, candidate_labels, top_k, config_dir)
 
 
@@ -137,12 +116,12 @@ class Pipeline:
     ) -> None:
         self._arguments = (config, candidate_labels, top_k, config_dir)
         built = checked(config)
-        self._labels = None if candidate_labels is None else _labels(candidate_labels)
-        self._top_k = _top_k(top_k)
+        self._labels = None if candidate_labels is None else parse_labels(candidate_labels, "candidate_labels")
+        self._top_k = parse_top_k(top_k)
         self._prompt = Templates(tuple(built.prompt.templates), built.prompt.class_names.value)
         loaded = load_new_model(built.model, built.device)
         track = partial(progress.track, description=built.model.name)
-        self._classifier = Classifier(loaded.encoder, partial(_warn_of_texts, loaded), track)
+        self._classifier = Classifier(loaded.encoder, partial(warn_of_texts, loaded), track)
 
     def __reduce__(self) -> tuple[type["Pipeline"], tuple[Any, ...]]:
         return Pipeline, self._arguments
@@ -166,10 +145,10 @@ class Pipeline:
         Raises:
             ZeroshotError: there are no labels, or an image can't be read.
         """
-        labels = self._labels if candidate_labels is None else _labels(candidate_labels)
+        labels = self._labels if candidate_labels is None else parse_labels(candidate_labels, "candidate_labels")
         if labels is None:
             raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …]")
-        count = self._top_k if top_k is None else _top_k(top_k)
+        count = self._top_k if top_k is None else parse_top_k(top_k)
         templates = self._prompt if prompt is None else self._templates(prompt)
         return self._classifier.classify(as_list(images), labels, templates, count or len(labels))
 
@@ -209,20 +188,9 @@ class Trainer:
     ) -> None:
         log_to_terminal()
         _check_task(task)
-        given = locals()
-        defaults = {key: each.default for key, each in signature(Trainer).parameters.items() if key != "eval_dataset"}
-        self._given = {key: given[key] for key, default in defaults.items() if given[key] != default}
-        self._config = run_config(
-            model,
-            prompt,
-            config_dir,
-            device,
-            weights=weights,
-            dtype=dtype,
-            interpolation=interpolation,
-            batch_size=batch_size,
-            workers=workers,
-        )
+        given, parameters = locals(), signature(Trainer).parameters
+        self._given = {key: given[key] for key, each in parameters.items() if given[key] != each.default}
+        self._config = run_config(model, prompt, config_dir, device, weights, dtype, interpolation, batch_size, workers)
         self._config_dir = config_dir
         self._dataset = eval_dataset
         if eval_dataset is not None:
@@ -284,11 +252,12 @@ class Trainer:
         return self._classes
 
     def _code(self, dataset: DataChoice) -> str:
-        arguments = {"eval_dataset": str(dataset)} | {
-            key: str(value) if isinstance(value, Path) else value for key, value in self._given.items()
-        }
-        listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        return f"from zeroshot import Trainer\n\nTrainer({listed}).evaluate()\n"
+        """The Python code that repeats an evaluation."""
+        given = self._given | {"eval_dataset": dataset}
+        arguments = ", ".join(
+            f"{key}={(str(each) if isinstance(each, Path) else each)!r}" for key, each in given.items()
+        )
+        return f"from zeroshot import Trainer\n\nTrainer({arguments}).evaluate()\n"
 
 
 def show_pipeline_support_model_list(task: str = TASK) -> list[str]:
@@ -313,24 +282,6 @@ def _show_models(what: str, task: str) -> list[str]:
 def _check_task(task: str) -> None:
     if task.replace("-", "_") != TASK:
         raise ZeroshotError(f"task={task} is unknown: give {TASK}")
-
-
-def _labels(labels: Sequence[str]) -> list[str]:
-    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
-        raise ZeroshotError(f"candidate_labels={labels!r} can't be used: give a list of texts such as ['cat', 'dog']")
-    return candidate_labels(labels, place="candidate_labels")
-
-
-def _top_k(top_k: int | None) -> int | None:
-    if top_k is not None and top_k < 1:
-        raise ZeroshotError(f"top_k={top_k} can't be used: give 1 or more, or None for all labels")
-    return top_k
-
-
-def _warn_of_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates) -> None:
-    if few_latin_letters(labels):
-        log.warning(FEW_LATIN)
-    warn_of_untrained_words(loaded, fill_templates(labels, *templates))
 
 
 def _name(image: Source, number: int) -> str:

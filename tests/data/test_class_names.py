@@ -38,7 +38,7 @@ def test_names_come_back_whatever_the_line_ends(
         (b"cat\ndo\0g\n", "class name 2, «do\\x00g», is not plain text"),
         (b"cat\n\xe9t\xe9\n", "line 2, is not UTF-8"),
         ("cat\ndog\n".encode("utf-16"), "is not UTF-8"),
-        (b"cat\n", "two or more classes, here is «cat»"),
+        (b"cat\n", "two or more classes, there is «cat»"),
         (b"", "class name 1 is empty"),
     ],
 )

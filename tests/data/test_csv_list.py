@@ -109,10 +109,10 @@ def test_quoted_names_keep_commas_quotes_and_scripts(folder: Path) -> None:
     ("text", "said"),
     [
         ("", "line 1, must be a header"),
-        ("file,label\na.png,cat\n", "line 1, must be a header with one column «path»"),
-        ("path;label\na.png;cat\n", "as in path,label; it is path;label"),
-        ("path,class\na.png,cat\n", "one column «label»"),
-        ("path,label,path\na.png,cat,b.png\n", "one column «path»"),
+        ("picture,label\na.png,cat\n", "line 1, must be a header with one column of path, file"),
+        ("a.png,cat\nb.png,dog\n", "add a first line such as path,label; it is now a.png,cat"),
+        ("path,kind\na.png,cat\n", "one column of label, class"),
+        ("path,label,path\na.png,cat,b.png\n", "one column of path"),
         ("a.png,cat\nb.png,dog\n", "line 1, must be a header"),
         ("path,label\n", "lists no images"),
         ("path,label\na.png,cat\n\nb.png,dog\n", "line 3, is empty"),
@@ -129,8 +129,8 @@ def test_quoted_names_keep_commas_quotes_and_scripts(folder: Path) -> None:
         ("path,label\na.png,cat\nno\0name.png,dog\n", "line 3"),
         ("path,label\na.png,cat\n~\0/a.png,dog\n", "line 3"),
         (f"path,label\na.png,cat\n{'x' * 9000},dog\n", "line 3: there is no image file"),
-        ("path,label\na.png,cat\nb.png,cat\n", "two or more classes, here is «cat»"),
-        ("path,label\na.png,0\nb.png,1\n", "all labels are numbers, such as 0: set dataset.class_names"),
+        ("path,label\na.png,cat\nb.png,cat\n", "two or more classes, there is «cat»"),
+        ("path,label\na.png,0\nb.png,1\n", "classes such as «0» have no names: set dataset.class_names"),
         ('path,label\na.png,cat\nb.png,"a\nb"\n', "class name 1, «a\\nb», is not plain text"),
         (b"path,label\na.png,cat\nb.png,caf\xe9\n", "line 3, is not UTF-8"),
     ],
@@ -160,7 +160,7 @@ def test_an_unknown_label_is_told_with_its_line(folder: Path, labels: tuple[str,
 
 
 def test_a_name_that_two_imagenet_classes_share_needs_an_id(folder: Path) -> None:
-    assert "two classes are called «missile»" in refusal(write(folder, "path,label\na.png,missile\n"), IMAGENET)
+    assert "two classes are named «missile»" in refusal(write(folder, "path,label\na.png,missile\n"), IMAGENET)
     assert csv_list.load(write(folder, "path,label\na.png,744\n"), IMAGENET).labels.tolist() == [744]
 
 

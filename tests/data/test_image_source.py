@@ -1,8 +1,11 @@
 """Images behind paths and URLs; the URLs are those of a server on this machine that plays tricks."""
 
+import io
+import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,3 +118,37 @@ def test_a_path_is_distinguished_from_a_url() -> None:
         *(False, False, False, False),
         True,
     ]
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, io.BytesIO], ids=lambda each: each.__name__)
+def test_bytes_and_files_are_read(wrap: Any) -> None:
+    assert np.array_equal(np.asarray(load_image(wrap(png()))), PIXELS)
+
+
+def test_a_file_object_is_read_and_left_open(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    with (tmp_path / "a.png").open("rb") as file:
+        assert np.array_equal(np.asarray(load_image(file)), PIXELS)
+        assert not file.closed
+
+
+def test_arrays_of_floats_are_from_0_to_1(tmp_path: Path) -> None:
+    assert np.array_equal(np.asarray(load_image((PIXELS / 255).astype(np.float32))), PIXELS)
+    for wrong in (PIXELS.astype(np.float32), PIXELS / 255 - 1, np.full((2, 2), np.nan)):
+        with pytest.raises(ZeroshotError, match=r"scale it to 0 … 1"):
+            load_image(wrong)
+
+
+@pytest.mark.parametrize("wrong", [7, True, None, {"a": 1}, {1}, [[0, 1]], 1.5, ("a.png",)], ids=repr)
+def test_other_types_are_refused_by_their_type(wrong: Any) -> None:
+    with pytest.raises(ZeroshotError, match=f"can't be of type {type(wrong).__name__}"):
+        load_image(wrong)
+
+
+def test_a_file_descriptor_is_neither_read_nor_closed(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    descriptor = os.open(tmp_path / "a.png", os.O_RDONLY)
+    with pytest.raises(ZeroshotError, match="of type int"):
+        load_image(descriptor)  # type: ignore[arg-type]
+    assert os.read(descriptor, 4) == png()[:4]
+    os.close(descriptor)

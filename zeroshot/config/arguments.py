@@ -23,11 +23,17 @@ def run_config(
     prompt: PromptChoice | None,
     config_dir: str | Path | None,
     device: str,
-    *,
     weights: str | Path | None,
-    **options: Any,
+    dtype: str | None,
+    interpolation: str | None,
+    batch_size: int | None,
+    workers: int | None,
 ) -> dict[str, Any]:
-    """The config of an evaluation of this model, on the embedded data set until another is put in."""
+    """The config of an evaluation of this model, on the embedded data set until another is put in.
+
+    Raises:
+        ZeroshotError: a choice does not exist, or its file can't be read.
+    """
     choices = {"dataset": "shapes", "device": device.lower(), "stage": "eval"}
     values: dict[str, Any] = {}
     if isinstance(model, str):
@@ -39,8 +45,9 @@ def run_config(
     elif prompt is not None:
         values["prompt"] = prompt_config(prompt, config_dir)
     values["model.weights.path"] = None if weights is None else str(weights)
-    values["model.interpolation"] = options.pop("interpolation")
-    return compose(choices, values | {f"device.{key}": value for key, value in options.items()}, config_dir)
+    values |= {"model.interpolation": interpolation, "device.dtype": dtype}
+    values |= {"device.batch_size": batch_size, "device.workers": workers}
+    return compose(choices, values, config_dir)
 
 
 def prompt_config(prompt: PromptChoice, config_dir: str | Path | None = None) -> dict[str, Any]:

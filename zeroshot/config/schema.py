@@ -144,6 +144,13 @@ class Cifar:
     sources: list[Source] = field(default_factory=list)  # of the archive
 
 
+class Unreadable(Enum):
+    """What becomes of images that can't be read: an error that lists them, or they are left out and recorded."""
+
+    error = "error"
+    skip = "skip"
+
+
 @dataclass
 class ImageFolder:
     """A folder per class."""
@@ -152,7 +159,8 @@ class ImageFolder:
     name: str = MISSING
     root: str = MISSING
     split: str = "test"
-    class_names: str | None = None
+    class_names: str | None = None  # a file, or folders: the folders' names or labels as they are
+    unreadable: Unreadable = Unreadable.error
     limit: int | None = None
 
 
@@ -164,7 +172,8 @@ class Csv:
     name: str = MISSING
     root: str = MISSING
     split: str = "test"
-    class_names: str | None = None
+    class_names: str | None = None  # a file, or folders: the folders' names or labels as they are
+    unreadable: Unreadable = Unreadable.error
     limit: int | None = None
 
 

@@ -1,4 +1,4 @@
-"""A CSV file that lists images and their labels, under the header `path,label`."""
+"""A CSV file that lists images and their labels, such as `path,label`."""
 
 import csv
 import io
@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.data import class_names as names_file
+from zeroshot.data.class_names import NamesOption, name_classes, pairs_or_none, read
 from zeroshot.data.image_files import ImageFiles
 from zeroshot.data.image_set import ImageSet, empty_classes, fingerprint
 from zeroshot.data.read_file import text
@@ -20,40 +21,45 @@ from zeroshot.errors import ZeroshotError, printable
 
 Row = tuple[int, str, str]  # line number in the file, path, label
 NUMBER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+DELIMITERS = (",", ";", "\t")
+PATH_COLUMNS = ("path", "file", "filepath", "filename", "image")
+LABEL_COLUMNS = ("label", "class", "category")
 
 log = logging.getLogger(__name__)
 
 
-def load(path: Path, class_names: Path | None = None, name: str = "csv", split: str = "test") -> ImageSet:
-    """The images that a UTF-8 CSV file lists, in its order, opened when asked.
+def load(path: Path, class_names: NamesOption = None, name: str = "csv", split: str = "test") -> ImageSet:
+    """The images that a UTF-8 CSV file lists, in its order, opened on access.
 
-    Columns `path` and `label`, others are ignored. Paths are relative to the CSV file's folder, absolute, or begin with
-    `~`. Labels are class names; without `class_names` the classes are the distinct labels, sorted. With `class_names`,
-    a text file with a name a line, labels may be ids instead, from 0 on: they are ids if not all of them are names. A
-    class that no image has is then warned of, since all names are candidates. The fingerprint depends on the images'
-    content, not on where the files lie.
+    Columns are separated by commas, semicolons or tabs. The header has a column for the image (`path`, `file`,
+    `filepath`, `filename`, `image`) and one for the label (`label`, `class`, `category`), in any case; others are
+    ignored. Paths are relative to the CSV file's folder, absolute, or begin with `~`. Labels are class names; without
+    `class_names` the classes are the distinct labels, sorted. With a file of `label,name` each label is looked up. With
+    a file with a name a line those are the classes, and labels are names or, if not all of them are, ids from 0 on; a
+    class without an image is warned of, since all names are candidates.
 
-    Raises ZeroshotError with file and line: a missing column, an empty or uneven row, a label that is no class, an
-    image file that is not there.
+    Raises:
+        ZeroshotError: a column is missing, a row is empty or uneven, a label is not a class or a bare number without
+            names, or an image file does not exist; the line names file and line.
     """
     rows = list(_rows(path))
     if not rows:
         raise ZeroshotError(f"{printable(path)} lists no images")
-    if class_names is None:
-        if all(NUMBER.fullmatch(label) for _, _, label in rows):
-            raise ZeroshotError(
-                f"{printable(path)}: all labels are numbers, such as {printable(rows[0][2])}: "
-                "set dataset.class_names to a text file with the classes' names, one a line"
-            )
-        classes = names_file.checked(sorted({label for _, _, label in rows}), path)
+    known: dict[str, Any] = {}
+    if isinstance(class_names, Path) and (pairs_or_none(class_names) is None):
+        classes = read(class_names, "dataset.class_names")
+        labels = _ids(rows, classes, path)
     else:
-        classes = names_file.read(class_names, "dataset.class_names")
-    labels = _ids(rows, classes, path)
+        named = name_classes(sorted({label for _, _, label in rows}), class_names, path)
+        ids = {source: id for id, source in enumerate(named.sources)}
+        classes, labels = named.names, np.array([ids[label] for _, _, label in rows], dtype=np.int64)
+        known = {"known_duplicates": named.known_duplicates, "class_mapping": named.mapping}
+        known["class_sources"] = named.sources
     if unused := empty_classes(labels, classes):
         log.warning(
             "%s lists no image of class «%s», nor of %d more", printable(path), printable(unused[0]), len(unused) - 1
         )
-    images = ImageFiles(path.parent, [_found(image, path, line) for line, image, _ in rows])
+    images = ImageFiles(path.parent, [_existing(image, path, line) for line, image, _ in rows])
     return ImageSet(
         name=name,
         split=split,
@@ -63,11 +69,15 @@ def load(path: Path, class_names: Path | None = None, name: str = "csv", split: 
         images=images,
         indices=np.arange(len(labels), dtype=np.int64),
         fingerprint=fingerprint(classes, labels, images.digests()),
+        **known,
     )
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text(path, "dataset.root").rstrip() + "\n"), strict=True, skipinitialspace=True)
+    content = text(path, "dataset.root").rstrip() + "\n"
+    first_line = content.split("\n", 1)[0]
+    delimiter = max(DELIMITERS, key=first_line.count)
+    reader = csv.reader(io.StringIO(content), delimiter=delimiter, strict=True, skipinitialspace=True)
     header: list[str] | None = None
     line = 1
     try:
@@ -91,13 +101,17 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _columns(header: list[str], path: Path) -> tuple[int, int]:
-    for column in ("path", "label"):
-        if header.count(column) != 1:
+    """The places of the columns of images and labels."""
+    found = []
+    for names in (PATH_COLUMNS, LABEL_COLUMNS):
+        places = [place for place, column in enumerate(header) if column.lower() in names]
+        if len(places) != 1:
             raise ZeroshotError(
-                f"{printable(path)}, line 1, must be a header with one column «{column}», as in path,label; "
-                f"it is {printable(','.join(header)[:200])}"
+                f"{printable(path)}, line 1, must be a header with one column of {', '.join(names)}; "
+                f"add a first line such as path,label; it is now {printable(','.join(header)[:200])}"
             )
-    return header.index("path"), header.index("label")
+        found.append(places[0])
+    return found[0], found[1]
 
 
 def _ids(rows: list[Row], classes: tuple[str, ...], path: Path) -> NDArray[np.int64]:
@@ -105,19 +119,19 @@ def _ids(rows: list[Row], classes: tuple[str, ...], path: Path) -> NDArray[np.in
     labels = {label for _, _, label in rows}
     by_id = all(NUMBER.fullmatch(label) for label in labels) and not labels.issubset(classes)
     places = {str(place) if by_id else name: place for place, name in enumerate(classes)}
-    wanted = f"an id from 0 to {len(classes) - 1}" if by_id else f"one of the {len(classes)} class names"
-    twice = {name for name, count in Counter(classes).items() if count > 1 and not by_id}
+    expected = f"an id from 0 to {len(classes) - 1}" if by_id else f"one of the {len(classes)} class names"
+    repeated = {name for name, count in Counter(classes).items() if count > 1 and not by_id}
     for line, _, label in rows:
         if label not in places:
-            raise ZeroshotError(f"{printable(path)}, line {line}: the label «{printable(label)}» is not {wanted}")
-        if label in twice:
+            raise ZeroshotError(f"{printable(path)}, line {line}: the label «{printable(label)}» is not {expected}")
+        if label in repeated:
             raise ZeroshotError(
-                f"{printable(path)}, line {line}: two classes are called «{printable(label)}»: label by id instead"
+                f"{printable(path)}, line {line}: two classes are named «{printable(label)}»: give ids as labels"
             )
     return np.array([places[label] for _, _, label in rows], dtype=np.int64)
 
 
-def _found(image: str, path: Path, line: int) -> str:
+def _existing(image: str, path: Path, line: int) -> str:
     """The image's path, `~` expanded, if there is a file."""
     expanded = image if "\0" in image else os.path.expanduser(image)
     if not os.path.isfile(path.parent / expanded):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from zeroshot.data.image_set import Picture, Selection
 from zeroshot.data.read_file import reason
-from zeroshot.data.read_image import FORMATS, open_image
+from zeroshot.data.read_image import FORMATS, HEIF, open_image, register_formats
 from zeroshot.downloads.digest import read_sha256
 from zeroshot.errors import ZeroshotError, printable
 
@@ -73,8 +73,20 @@ class ImageFiles(Sequence[Picture]):
             yield self._digests[start : start + size]
 
 
+def unread_reason(path: Path) -> str | None:
+    """Why a file is not read as an image, by its name and kind alone; None for one that may be an image."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return "a dangling link"
+    if not os.path.isfile(path):
+        return "not a regular file"
+    if not is_image(path.name):
+        return "install pillow-heif to read it" if path.suffix.lower() in HEIF else "not an image format that is read"
+    return None
+
+
 def is_image(path: str) -> bool:
-    """Whether a file's name ends as the pictures do that `open_image` reads."""
+    """Whether a file's name ends as those of the images do that `open_image` reads."""
+    register_formats()
     return Image.registered_extensions().get(os.path.splitext(path)[1].lower()) in FORMATS
 
 

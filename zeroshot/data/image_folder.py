@@ -1,4 +1,4 @@
-"""A folder per class, its images anywhere below: ImageNet's way, and the usual one for images of one's own."""
+"""A folder per class, its images anywhere below: ImageNet's layout, and the usual one for images of one's own."""
 
 import logging
 import os
@@ -8,119 +8,149 @@ from pathlib import Path
 
 import numpy as np
 
-from zeroshot.data import class_names as names_file
-from zeroshot.data.image_files import ImageFiles, is_image
+from zeroshot.data.class_names import NamesOption, name_classes, same_file
+from zeroshot.data.image_files import ImageFiles, is_image, unread_reason
 from zeroshot.data.image_set import ImageSet, fingerprint
 from zeroshot.data.read_file import names_in, reason
 from zeroshot.errors import ZeroshotError, printable
 
-LEFTOVERS = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders; hidden files are skipped too
-SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+LEFTOVERS = {"thumbs.db", "desktop.ini"}  # of Windows; hidden files are skipped too
+SPLITS = (
+    "val",
+    "valid",
+    "validation",
+    "dev",
+    "test",
+    "testing",
+    "train",
+    "training",
+)  # the best for an evaluation first
+WHOLE = "all"  # the split that takes the folders of the root as classes, whatever their names
+FILES_NAMED = 20  # in an error
 
 log = logging.getLogger(__name__)
 
 
-def load(root: Path, class_names: Path | None = None, name: str = "image_folder", split: str = "test") -> ImageSet:
-    """The images of the folders in `root/split` if there is such a folder, else of those in `root`; opened when asked.
+def load(
+    root: Path,
+    class_names: NamesOption = None,
+    name: str = "image_folder",
+    split: str = "test",
+    skip_unreadable: bool = False,
+) -> ImageSet:
+    """The images of the folders in `root/split` if that exists, otherwise of those in `root`; opened on access.
 
-    Class ids follow the folders' sorted names. `class_names` is a text file with a name a line in that order; without
-    it the folders' names are the classes'. A class has every image below its folder, links followed, in the order of
-    the relative paths; files are images by their names' endings. Hidden files and folders, Thumbs.db and
-    desktop.ini are passed over; a file that is no image is refused in a class's folder, and beside the folders warned
-    of. Each file is read once, for the fingerprint: it depends on content, not on where the files lie.
+    A class has every image below its folder, links followed, in the order of the relative paths; files are images by
+    their names' endings. Hidden files and folders, Thumbs.db and desktop.ini are skipped. Other files in a class's
+    folder are an error, or with `skip_unreadable` left out and named in `skipped`. Each file is read once for the
+    fingerprint, which depends on content and not on where the files are. Names are given as `name_classes` says.
 
-    Raises ZeroshotError: no such folder, fewer than two classes, a class without images, a number of names that is not
-    the number of folders, files that are no images.
+    Raises:
+        ZeroshotError: the folder does not exist, it is unclear which folders are classes, there are fewer than two, a
+            class has no image, names don't fit, or files are not images.
     """
-    top = _top(root, split)
+    top = _class_root(root, split)
     folders = _class_folders(top, class_names)
-    labels, strays = array("q"), list[str]()
-    images = ImageFiles(top, _labelled(top, folders, labels, strays))
-    if strays:
+    classes = name_classes(folders, class_names, top)
+    labels, unread = array("q"), list[str]()
+    images = ImageFiles(top, _labelled(top, classes.sources, labels, unread))
+    if unread and not skip_unreadable:
+        listed = "; ".join(printable(each) for each in unread[:FILES_NAMED])
+        more = f"; and {len(unread) - FILES_NAMED} more" if len(unread) > FILES_NAMED else ""
         raise ZeroshotError(
-            f"{printable(top / min(strays))}{_and_more(strays)} is no picture in a format that is "
-            "read here: a class's folder holds pictures alone, move the rest elsewhere"
-        )
-    classes = (
-        names_file.checked(folders, top) if class_names is None else names_file.read(class_names, "dataset.class_names")
-    )
-    if len(classes) != len(folders):
-        raise ZeroshotError(
-            f"{printable(class_names)} has {len(classes)} names, {printable(top)} has {len(folders)} folders"
+            f"{printable(top)} has {len(unread)} files that are not read: {listed}{more}: "
+            "move them elsewhere, or leave them out with dataset.unreadable=skip"
         )
     ids = np.array(labels, dtype=np.int64)
     log.info("Reading %s images in %s once, for their fingerprint", f"{len(ids):,}", printable(top))
+    if "classes" in classes.mapping:
+        log.info("%s: names %s", name, classes.mapping)
     return ImageSet(
         name=name,
         split=split,
         label_kind="class",
-        classes=classes,
+        classes=classes.names,
         labels=ids,
         images=images,
         indices=np.arange(len(ids), dtype=np.int64),
-        fingerprint=fingerprint(classes, ids, images.digests()),
+        fingerprint=fingerprint(classes.names, ids, images.digests()),
+        known_duplicates=classes.known_duplicates,
+        class_sources=classes.sources,
+        class_mapping=classes.mapping,
+        skipped=tuple(unread),
     )
 
 
-def _top(root: Path, split: str) -> Path:
-    """The folder that holds the class folders."""
+def _class_root(root: Path, split: str) -> Path:
+    """The folder that has the class folders."""
     inside = names_in(root)
-    if split in inside and os.path.isdir(root / split):
-        return root / split
     folders = [name for name in inside if not name.startswith(".") and os.path.isdir(root / name)]
-    if folders and SPLITS.issuperset(folders):
+    if split == WHOLE:
+        return root
+    splits = [name for name in SPLITS if name in folders]
+    others = [name for name in folders if name not in SPLITS and name != split]
+    if split in folders:
+        if others:
+            raise ZeroshotError(
+                f"{printable(root)} has a folder {printable(split)} beside {printable(others[0])}: type "
+                f"dataset.split={WHOLE} if all are classes, or dataset.root={printable(root / split)} for those in it"
+            )
+        return root / split
+    if splits and not others:
         raise ZeroshotError(
-            f"{printable(root)} has no folder {printable(split)} but {', '.join(folders)}: type dataset.split={folders[0]}"
+            f"{printable(root)} has no folder {printable(split)} but {', '.join(splits)}: "
+            f"type dataset.split={splits[0]}"
         )
     return root
 
 
-def _class_folders(top: Path, class_names: Path | None) -> list[str]:
-    visible = [name for name in names_in(top) if not _passed_over(name)]
+def _class_folders(top: Path, class_names: NamesOption) -> list[str]:
+    visible = [name for name in names_in(top) if not _is_skipped(name)]
     folders = [name for name in visible if os.path.isdir(top / name)]
-    images, rest = list[str](), list[str]()
-    for name in sorted(set(visible) - set(folders)):
-        if class_names is None or not _same_file(top / name, class_names):
-            (images if is_image(name) else rest).append(name)
+    files = [name for name in visible if name not in set(folders) and not same_file(top / name, class_names)]
+    images = [name for name in files if is_image(name)]
     if images:
         raise ZeroshotError(
-            f"{printable(top / images[0])}{_and_more(images)} lies in no class's folder: "
+            f"{printable(top / images[0])}{_and_more(images)} is in no class's folder: "
             "dataset.root needs a folder per class with the images in it"
         )
     if len(folders) < 2:
-        held = f"one folder, «{printable(folders[0])}»" if folders else "no folders"
-        raise ZeroshotError(f"{printable(top)} holds {held}: dataset.root needs a folder per class, two or more")
-    if rest:
-        log.warning("%s%s beside the class folders is not part of the set", printable(top / rest[0]), _and_more(rest))
+        found = f"one folder, «{printable(folders[0])}»" if folders else "no folders"
+        raise ZeroshotError(f"{printable(top)} has {found}: dataset.root needs a folder per class, two or more")
+    if files:
+        log.warning("%s%s beside the class folders is not part of the set", printable(top / files[0]), _and_more(files))
     return folders
 
 
-def _labelled(top: Path, folders: list[str], labels: "array[int]", strays: list[str]) -> Iterator[str]:
-    """The images' paths in order, relative to `top`; fills `labels`, and `strays` with what is no image."""
+def _labelled(top: Path, folders: tuple[str, ...], labels: "array[int]", unread: list[str]) -> Iterator[str]:
+    """The images' paths in order, relative to `top`; fills `labels`, and `unread` with other files and the reasons."""
     for label, folder in enumerate(folders):
         paths = list[str]()
-        for path in _files(top, folder):
-            fits = is_image(path) and os.path.isfile(top / path)
-            (paths if fits else strays).append(path)
-        if not paths and not strays:
-            raise ZeroshotError(f"{printable(top / folder)} holds no images: fill this class's folder or remove it")
+        for path in sorted(_files(top, folder)):
+            why = unread_reason(top / path)
+            if why is None:
+                paths.append(path)
+            else:
+                unread.append(f"{path}: {why}")
+        if not paths and not unread:
+            raise ZeroshotError(f"{printable(top / folder)} has no images: fill this class's folder or remove it")
         labels.extend([label] * len(paths))
-        yield from sorted(paths)
+        yield from paths
 
 
 def _files(top: Path, folder: str) -> Iterator[str]:
-    """All that is not passed over below a class's folder and is no folder itself, links followed, in no fixed order."""
-    waiting, seen = [folder], set[tuple[int, int]]()
+    """All files below a class's folder that are not skipped, links followed, in no fixed order."""
+    waiting, visited = [folder], set[tuple[int, int]]()
     while waiting:
         inner = waiting.pop()
         try:
             status = os.stat(top / inner)
-            if (status.st_dev, status.st_ino) in seen:
-                raise ZeroshotError(f"{printable(top / inner)} is a link to a folder that was met already: remove it")
-            seen.add((status.st_dev, status.st_ino))
+            if (status.st_dev, status.st_ino) in visited:
+                raise ZeroshotError(f"{printable(top / inner)} links to a folder that was read already: remove it")
+            visited.add((status.st_dev, status.st_ino))
             with os.scandir(top / inner) as entries:
                 for entry in entries:
-                    if not _passed_over(entry.name):
+                    if not _is_skipped(entry.name):
                         path = f"{inner}/{entry.name}"
                         if entry.is_dir():
                             waiting.append(path)
@@ -130,16 +160,9 @@ def _files(top: Path, folder: str) -> Iterator[str]:
             raise ZeroshotError(f"{printable(top / inner)} can't be read ({reason(error)})") from error
 
 
-def _passed_over(name: str) -> bool:
+def _is_skipped(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFTOVERS
 
 
 def _and_more(paths: list[str]) -> str:
     return f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False

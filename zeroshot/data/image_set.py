@@ -19,10 +19,12 @@ Picture = Image.Image | NDArray[np.uint8]
 class ImageSet:
     """Images with one label each.
 
-    `images[i]` is a PIL image or a uint8 array [H, W, 3], made when it is asked for; `labels` holds int64 class ids
-    [N]; `label_kind` is fine or coarse for CIFAR, else class; `classes` are the names in the order of their ids, as the
-    data set spells them; `indices` are the images' places in the whole split [N]; `fingerprint` is a sha256 over
-    classes, labels and image content of the whole split.
+    `images[i]` is a PIL image or a uint8 array [H, W, 3], created on access; `labels` are int64 class ids [N];
+    `label_kind` is fine or coarse for CIFAR, otherwise class; `classes` are the names by id, as the data set spells
+    them; `indices` are the images' places in the whole split [N]; `fingerprint` is a sha256 over classes, labels and
+    image content of the whole split. `known_duplicates` are names that two classes of the set share; `class_sources`
+    are the folders or labels of the classes, from which `class_mapping` made the names; `skipped` are the files that
+    were left out, each with the reason.
     """
 
     name: str
@@ -33,6 +35,10 @@ class ImageSet:
     images: Sequence[Picture]
     indices: NDArray[np.int64]
     fingerprint: str
+    known_duplicates: frozenset[str] = frozenset()
+    class_sources: tuple[str, ...] | None = None
+    class_mapping: str = ""
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

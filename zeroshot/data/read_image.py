@@ -13,8 +13,9 @@ from zeroshot.errors import ZeroshotError
 
 # The formats that are read. EPS is not among them: Pillow would run the program in the file through Ghostscript.
 FORMATS = frozenset(
-    "AVIF BMP DIB GIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI SGI TGA TIFF WEBP".split()  # noqa: SIM905
+    "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI SGI TGA TIFF WEBP".split()  # noqa: SIM905
 )
+HEIF = (".heic", ".heif")  # read where the package pillow-heif is installed
 ORIENTATION = 0x0112  # EXIF tag; its values and what turns the image upright:
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -74,8 +75,19 @@ def read_image(file: BinaryIO, name: str) -> Image.Image:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def register_formats() -> None:
+    """Makes Pillow know all its formats, and those of pillow-heif where that is installed."""
     Image.init()
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    register_formats()
     return tuple(sorted(FORMATS & set(Image.OPEN)))
 
 

@@ -6,6 +6,7 @@ of its own; a worker that dies is started again by Ray and its blocks are encode
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zeroshot.models.encoder import Encoder
 
 BATCHES_PER_BLOCK = 4
+CONNECT_SECONDS = 10.0
 BLOCKS_AHEAD = 2  # per worker: one is encoded while the next is on its way
 RESTARTS = 2  # of a worker, and of a block
 RESOURCES = {"Ascend": "NPU", "GPU": "GPU"}  # what Ray calls them
@@ -129,6 +131,21 @@ class _Worker:
         return list(self._encoder.feature_batches(images))
 
 
+def _check_address(cluster: str | None) -> None:
+    """Refuses an address where nobody listens: Ray itself would try for minutes.
+
+    Raises:
+        ZeroshotError: there is no connection.
+    """
+    host, _, port = (cluster or "").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ZeroshotError(f"device.cluster={cluster}: no Ray cluster there ({error.strerror or error})") from error
+
+
 def _connect(cluster: str | None) -> Any:
     """Ray, connected to a cluster once a process."""
     try:
@@ -137,7 +154,7 @@ def _connect(cluster: str | None) -> Any:
         raise ZeroshotError("device.count needs Ray: pip install 'zeroshot-mindspore[ray]'") from error
     if not ray.is_initialized():
         log.info("starting Ray" if cluster is None else f"connecting to the Ray cluster at {cluster}")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        _check_address(cluster)
         with unblocked():  # Ray's processes end by the signals that this process holds back
             try:
                 ray.init(address=cluster, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

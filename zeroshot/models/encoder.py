@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -19,7 +18,7 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot.data.read_image import open_image
+from zeroshot.data.image_source import is_one_image, load_image
 from zeroshot.errors import ZeroshotError
 from zeroshot.interrupts import uninterrupted
 from zeroshot.models import prefix_packing
@@ -69,7 +68,7 @@ class Encoder:
         activation: Activation = "quick_gelu",
         batch_size: int | None = None,
         workers: int = 2,
-        open_image: Callable[[Any], Image.Image] = open_image,
+        open_image: Callable[[Any], Image.Image] = load_image,
     ) -> None:
         self.architecture = architecture
         self.preprocessing = preprocessing or Preprocessing(architecture.image_size)
@@ -133,7 +132,7 @@ class Encoder:
         Raises:
             ZeroshotError: an image can't be read, or it is not a list.
         """
-        if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        if is_one_image(images) or isinstance(images, dict | set) or not isinstance(images, Iterable):
             raise ZeroshotError("encode_image takes a list of images, or an array [N, height, width, 3]: put it in [ ]")
         features = [self._no_features()]
         with closing(self.feature_batches(images)) as batches:

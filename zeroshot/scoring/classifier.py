@@ -4,14 +4,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from zeroshot.data.image_source import Source
+from zeroshot.data.image_source import KINDS, Source, is_one_image
+from zeroshot.errors import ZeroshotError
 from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.scoring.class_embeddings import embed_classes
 from zeroshot.scoring.prompts import Spelling
@@ -101,6 +100,8 @@ def raise_errors(batches: Iterator[FeatureBatch]) -> Generator[FeatureBatch, Non
 
 def as_list(images: Images) -> list[Source]:
     """One image or several as a list."""
-    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
-        return [images]
-    return list(images)
+    if is_one_image(images):
+        return [cast("Source", images)]
+    if isinstance(images, dict | set | frozenset) or not isinstance(images, Iterable):
+        raise ZeroshotError(f"images can't be of type {type(images).__name__}: give {KINDS}, or a list of them")
+    return list(cast("Iterable[Source]", images))

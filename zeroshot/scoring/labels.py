@@ -1,35 +1,68 @@
-"""Candidate labels: checked, from a list or a file."""
+"""Candidate labels and class names: checked, and told apart by the texts that the model reads."""
 
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from zeroshot.errors import ZeroshotError
+import numpy as np
+
+from zeroshot.errors import ZeroshotError, printable
+from zeroshot.scoring.prompts import Spelling, spell
 
 FEW_LATIN = "few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here"
+ONE_LABEL = "there is one label alone, whose probability is 1 for any image: give others to compare it with"
 
 
-def candidate_labels(labels: Sequence[str] | None, file: Path | None = None, place: str = "stage.labels") -> list[str]:
-    """The labels given, or those of a text file, one a line.
+def parse_labels(labels: Any, key: str, spelling: Spelling = "raw") -> list[str]:
+    """The labels as a list of text.
+
+    Args:
+        labels: a list, tuple, generator, numpy array or pandas column of text.
+        key: what errors call the labels.
+        spelling: how a label enters a template.
 
     Raises:
-        ZeroshotError: there are none, one is empty or one occurs twice, or the file can't be read.
+        ZeroshotError: they have another type, no order, an item that is not text, or two that the model reads as equal.
     """
-    if file is not None:
-        place = str(file)
-        try:
-            labels = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ZeroshotError(f"stage.labels_file={file} can't be read as UTF-8 text ({error})") from error
-    if not labels:
-        raise ZeroshotError(f"{place} holds no label: give at least one")
-    if any(not label.strip() for label in labels):
-        raise ZeroshotError(f"{place} holds an empty label: remove it")
-    label, times = Counter(labels).most_common(1)[0]
-    if times > 1:
-        raise ZeroshotError(f"{place} holds «{label}» more than once: give each label once")
-    return list(labels)
+    if isinstance(labels, str | bytes | dict | set | frozenset) or not isinstance(labels, Iterable):
+        raise ZeroshotError(f"{key} is of type {type(labels).__name__}: give a list of text such as ['cat', 'dog']")
+    listed = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    for label in listed if isinstance(listed, list) else [listed]:
+        if not isinstance(label, str):
+            raise ZeroshotError(f"{key} has {label!r} of type {type(label).__name__}: give text, in quotes")
+        if not label.strip():
+            raise ZeroshotError(f"{key} has an empty label: remove it")
+    if not listed:
+        raise ZeroshotError(f"{key} has no label: give at least one")
+    check_distinct(listed, spelling, key)
+    return [str(label) for label in listed]
+
+
+def read_labels(file: Path, key: str, spelling: Spelling = "raw") -> list[str]:
+    """The labels of a UTF-8 text file, one a line; empty lines are skipped.
+
+    Raises:
+        ZeroshotError: it can't be read, or a label can't be used.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZeroshotError(f"{key}={file} can't be read as UTF-8 text ({error})") from error
+    return parse_labels([line.strip() for line in lines if line.strip()], str(file), spelling)
+
+
+def parse_top_k(top_k: Any, key: str = "top_k") -> int | None:
+    """How many of the best labels are returned; None is all.
+
+    Raises:
+        ZeroshotError: it is not a positive integer.
+    """
+    if top_k is None:
+        return None
+    if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
+        raise ZeroshotError(f"{key}={top_k!r} can't be used: give an integer of 1 or more, or None for all labels")
+    return int(top_k)
 
 
 def few_latin_letters(labels: Sequence[str]) -> bool:
@@ -37,3 +70,36 @@ def few_latin_letters(labels: Sequence[str]) -> bool:
     letters = [letter for label in labels for letter in label if letter.isalpha()]
     latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
     return bool(letters) and latin < len(letters) / 2
+
+
+def equal_classes(class_names: Sequence[str], spelling: Spelling) -> list[tuple[int, ...]]:
+    """The ids of classes whose texts are equal for the model, which lower-cases text and joins white space."""
+    ids: dict[str, list[int]] = {}
+    for id, name in enumerate(class_names):
+        ids.setdefault(" ".join(spell(name, spelling).lower().split()), []).append(id)
+    return [tuple(each) for each in ids.values() if len(each) > 1]
+
+
+def check_distinct(
+    class_names: Sequence[str], spelling: Spelling, key: str, known: frozenset[str] = frozenset()
+) -> list[str]:
+    """Refuses classes of equal texts, of which only the first could ever be predicted.
+
+    Returns a line for each pair whose name is in `known`: the duplicates that a data set is known to have.
+
+    Raises:
+        ZeroshotError: other classes have equal texts.
+    """
+    warnings = []
+    for ids in equal_classes(class_names, spelling):
+        names = list(_named(class_names, ids))
+        if {class_names[id] for id in ids} <= known:
+            warnings.append(f"classes {' and '.join(names)} have equal texts: only the first can be predicted")
+        else:
+            raise ZeroshotError(f"{key}: {' and '.join(names)} are equal for the model: rename or remove all but one")
+    return warnings
+
+
+def _named(class_names: Sequence[str], ids: Iterable[int]) -> Iterator[str]:
+    for id in ids:
+        yield f"{id} «{printable(class_names[id])}»"

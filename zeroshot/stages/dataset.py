@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from zeroshot.config.paths import expand_path, home
-from zeroshot.config.schema import Cifar, Csv, ImageFolder, Shapes
+from zeroshot.config.schema import Cifar, Csv, ImageFolder, Shapes, Unreadable
 from zeroshot.data import cifar, csv_list, image_folder, shapes
+from zeroshot.data.class_names import FOLDERS, NamesOption
 from zeroshot.data.image_set import ImageSet
 from zeroshot.downloads.archive import unpack
 from zeroshot.downloads.fetch import Source, fetch
@@ -29,11 +30,12 @@ def _load_cifar(dataset: Cifar) -> ImageSet:
 
 
 def _load_image_folder(dataset: ImageFolder) -> ImageSet:
-    return image_folder.load(expand_path(dataset.root), _optional(dataset.class_names), dataset.name, dataset.split)
+    names, skip = _names_option(dataset.class_names), dataset.unreadable is Unreadable.skip
+    return image_folder.load(expand_path(dataset.root), names, dataset.name, dataset.split, skip)
 
 
 def _load_csv(dataset: Csv) -> ImageSet:
-    return csv_list.load(expand_path(dataset.root), _optional(dataset.class_names), dataset.name, dataset.split)
+    return csv_list.load(expand_path(dataset.root), _names_option(dataset.class_names), dataset.name, dataset.split)
 
 
 def _load_shapes(dataset: Shapes) -> ImageSet:
@@ -69,5 +71,7 @@ def cifar_folder(dataset: Cifar) -> Path:
         raise ZeroshotError(f"{root} does not exist: {error}; or set dataset.root to its folder; {OFFLINE}") from error
 
 
-def _optional(path: str | None) -> Path | None:
-    return None if path is None else expand_path(path)
+def _names_option(given: str | None) -> NamesOption:
+    if given is None or given == FOLDERS:
+        return FOLDERS if given else None
+    return expand_path(given)

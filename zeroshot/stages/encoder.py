@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from zeroshot.config.named import architecture, preprocessing
 from zeroshot.config.paths import home
 from zeroshot.config.schema import Device, Model
-from zeroshot.data.image_source import load_image
 from zeroshot.features.key import feature_key
 from zeroshot.features.store import FeatureStore
 from zeroshot.interrupts import uninterrupted
@@ -18,6 +17,9 @@ from zeroshot.models.checkpoints.files import shards, weights_file
 from zeroshot.models.checkpoints.load import Checkpoint
 from zeroshot.models.tokenizer import EOT, SOT, Tokenizer
 from zeroshot.runs.record import versions
+from zeroshot.scoring.classifier import Templates
+from zeroshot.scoring.labels import FEW_LATIN, ONE_LABEL, few_latin_letters
+from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.weights import load_weights, weights_path
 
 if TYPE_CHECKING:
@@ -83,7 +85,6 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
         activation=model.activation.value,
         batch_size=device.batch_size,
         workers=device.workers,
-        open_image=load_image,
     )
     device_description = {
         "target": prepared.target,
@@ -123,6 +124,15 @@ def feature_store(model: Model, loaded: LoadedModel) -> FeatureStore:
         encoder.architecture, model.activation.value, encoder.preprocessing, weights, loaded.device, versions()
     )
     return FeatureStore(home() / "features", key, encoder.architecture.embed_dim)
+
+
+def warn_of_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates) -> None:
+    """Logs what makes labels hard to score: one alone, other scripts than Latin, words without a trained embedding."""
+    if len(labels) == 1:
+        log.warning(ONE_LABEL)
+    if few_latin_letters(labels):
+        log.warning(FEW_LATIN)
+    warn_of_untrained_words(loaded, fill_templates(labels, *templates))
 
 
 def warn_of_untrained_words(loaded: LoadedModel, texts: Sequence[str]) -> None:

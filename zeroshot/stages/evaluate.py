@@ -12,7 +12,8 @@ import numpy as np
 from zeroshot import progress
 from zeroshot.config.named import prompt_templates
 from zeroshot.config.paths import PACKAGE
-from zeroshot.config.schema import Config, Prompt, Shapes
+from zeroshot.config.schema import Config, Prompt, Shapes, Unreadable
+from zeroshot.data.file_names import escape
 from zeroshot.data.image_set import ImageSet
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.extract import ImageFeatures
@@ -20,6 +21,7 @@ from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.runs.evaluation_files import write_evaluation_files
 from zeroshot.runs.record import Record, references
 from zeroshot.scoring import Evaluation, Metrics, evaluate
+from zeroshot.scoring.labels import check_distinct
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
 from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_untrained_words
@@ -42,14 +44,17 @@ def run(config: Config) -> StageResult:
     images = data.limited(config.dataset.limit)
     prompt = describe_prompt(config.prompt)
     texts = fill_templates(data.classes, prompt["templates"], prompt["class_names"])
+    for line in check_distinct(data.classes, prompt["class_names"], data.name, data.known_duplicates):
+        log.warning("%s: %s", data.name, line)
     loaded = load_model(config.model, config.device)
     warn_of_untrained_words(loaded, texts)
 
     store = feature_store(config.model, loaded) if config.stage.cache else None
     errors: dict[int, str] = {}
+    skip = getattr(config.dataset, "unreadable", None) is Unreadable.skip
     track = partial(progress.track, description=f"{config.model.name} on {config.dataset.name}")
     with image_encoder(config.model, config.device, loaded) as encoder:
-        features = ImageFeatures(encoder, store, list_unreadable=True)
+        features = ImageFeatures(encoder, store, list_unreadable=not skip)
         batches = features.batches(images.images, errors, track)
         stopwatch.lap("text")
         evaluation = evaluate(
@@ -59,7 +64,7 @@ def run(config: Config) -> StageResult:
             data.classes,
             prompt["templates"],
             prompt["class_names"],
-            features=_checked(batches, errors, len(images), stopwatch),
+            features=_checked(batches, {} if skip else errors, len(images), stopwatch),
         )
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
@@ -69,14 +74,21 @@ def run(config: Config) -> StageResult:
         "split": data.split,
         "labels": data.label_kind,
         "fingerprint": data.fingerprint,
-        "size": len(images),
+        "size": len(evaluation.labels),
         "classes": len(data.classes),
     }
-    whole_test_split = data.split == "test" and len(images) == len(data)
+    skipped = [*data.skipped, *(errors[place] for place in sorted(errors))]
+    if skipped:
+        dataset["skipped"] = {"count": len(skipped), "files": [escape(each) for each in skipped]}
+        log.warning("%d files were left out: they can't be read; the record lists them", len(skipped))
+    if data.class_sources is not None:
+        dataset["classes_from"] = data.class_mapping
+        dataset["class_mapping"] = [list(pair) for pair in zip(data.class_sources, data.classes, strict=True)]
+    whole_test_split = data.split == "test" and len(evaluation.labels) == len(data) and not skipped
     published = (
         references(loaded.model, dataset, prompt, evaluation.metrics.top1, prompt_templates) if whole_test_split else []
     )
-    for line in summary(len(images), evaluation.metrics, groups, published):
+    for line in summary(len(evaluation.labels), evaluation.metrics, groups, published):
         log.info(line)
     record = {"model": loaded.model, "dataset": dataset, "prompt": prompt, "device": loaded.device}
     record |= {"metrics": vars(evaluation.metrics)} | ({"groups": groups} if groups else {})

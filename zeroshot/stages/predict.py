@@ -9,14 +9,15 @@ from typing import Any
 
 from zeroshot import progress
 from zeroshot.config.paths import PACKAGE, expand_path
-from zeroshot.config.schema import Config
+from zeroshot.config.schema import Config, Predict
 from zeroshot.data.find_images import find_images
 from zeroshot.features.extract import ImageFeatures
 from zeroshot.runs.prediction_files import Prediction, summary_text, write_prediction_files
 from zeroshot.scoring import Ranking, embed_classes, rank
-from zeroshot.scoring.labels import FEW_LATIN, candidate_labels, few_latin_letters
-from zeroshot.scoring.prompts import fill_templates
-from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_untrained_words
+from zeroshot.scoring.classifier import Templates
+from zeroshot.scoring.labels import parse_labels, read_labels
+from zeroshot.scoring.prompts import Spelling, fill_templates
+from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_texts
 from zeroshot.stages.evaluate import describe_prompt
 from zeroshot.stages.result import StageResult, Stopwatch
 
@@ -33,17 +34,16 @@ def run(config: Config) -> StageResult:
     """
     stopwatch = Stopwatch(time.perf_counter)
     stage, prompt = config.stage, describe_prompt(config.prompt)
-    labels = candidate_labels(stage.labels, None if stage.labels_file is None else expand_path(stage.labels_file))
+    labels = _labels(stage, prompt["class_names"])
     images = find_images([str(expand_path(image)) if image.startswith(PACKAGE) else image for image in stage.images])
-    texts = fill_templates(labels, prompt["templates"], prompt["class_names"])
-    if few_latin_letters(labels):
-        log.warning(FEW_LATIN)
+    templates = Templates(tuple(prompt["templates"]), prompt["class_names"])
+    texts = fill_templates(labels, *templates)
     loaded = load_model(config.model, config.device)
-    warn_of_untrained_words(loaded, texts)
+    warn_of_texts(loaded, labels, templates)
 
     stopwatch.lap("text")
     track_texts = partial(progress.track, description="texts of the labels", unit="block")
-    embeddings = embed_classes(loaded.encoder, labels, prompt["templates"], prompt["class_names"], track_texts)
+    embeddings = embed_classes(loaded.encoder, labels, *templates, track_texts)
     stopwatch.lap("image")
     errors: dict[int, str] = {}
     top_k = min(stage.top_k, len(labels))
@@ -60,6 +60,12 @@ def run(config: Config) -> StageResult:
     record |= {"labels": len(labels), "images": len(images), "timing": timing}
     error = f"{len(errors)} of {len(images)} images could not be read; the line of each says why" if errors else None
     return StageResult(record, partial(_write, predictions), error=error)
+
+
+def _labels(stage: Predict, spelling: Spelling) -> list[str]:
+    if stage.labels_file is not None:
+        return read_labels(expand_path(stage.labels_file), "stage.labels_file", spelling)
+    return parse_labels(stage.labels, "stage.labels", spelling)
 
 
 def predictions_of(
