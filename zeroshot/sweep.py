@@ -165,7 +165,7 @@ def print_table(sweep: Path) -> None:
 
     write_table(sweep)
     report.draw_sweep(sweep)
-    print(table.told(sweep), end="")  # noqa: T201
+    print(table.format_table(sweep), end="")  # noqa: T201
     print(f"the sweep: {sweep}")  # noqa: T201
 
 

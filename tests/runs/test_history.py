@@ -56,7 +56,7 @@ def run(folder: Path, top1: float | None = 0.5, model: str = "tiny", prompt: str
     return folder
 
 
-def test_a_line_tells_of_a_run_failed_or_not(tmp_path: Path) -> None:
+def test_every_run_has_a_line_failed_or_not(tmp_path: Path) -> None:
     root = tmp_path / "outputs"
     index.add(run(root / "day" / "a"), root)
     index.add(run(tmp_path / "elsewhere", None, error='cut, "short"'), root)
@@ -90,7 +90,7 @@ def test_a_line_that_was_cut_short_is_left_out_with_a_warning(tmp_path: Path, ca
     path.write_bytes(path.read_bytes()[:-40])
     index.add(run(tmp_path / "b"), tmp_path)
     assert [line["folder"] for line in index.read(tmp_path)] == ["b"]
-    assert "1 lines are not whole" in caplog.text
+    assert "1 incomplete lines are left out" in caplog.text
 
 
 def test_an_index_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_report_shows_the_newest_first_and_what_is_chosen(zeroshot: Command,
     for name, model, prompt in (("a", "clip_one", "plain"), ("b", "clip_two", "plain"), ("c", "other", "photo")):
         index.add(run(root / name, model=model, prompt=prompt), root)
 
-    def shown(*choice: str) -> list[str]:
+    def report(*choice: str) -> list[str]:
         done = zeroshot("stage=report", *choice)
         assert done.returncode == 0, done.stderr
         assert "\033" not in done.stdout
@@ -121,9 +121,9 @@ def test_the_report_shows_the_newest_first_and_what_is_chosen(zeroshot: Command,
         assert page.endswith("outputs/index.html")
         return [line.split()[-1] for line in lines[1:]]
 
-    assert shown() == ["c", "b", "a"]
-    assert shown("stage.model=clip_*") == ["b", "a"]
-    assert shown("stage.model=[other,clip_one]", "stage.dataset=shapes", "stage.prompt=plain") == ["a"]
+    assert report() == ["c", "b", "a"]
+    assert report("stage.model=clip_*") == ["b", "a"]
+    assert report("stage.model=[other,clip_one]", "stage.dataset=shapes", "stage.prompt=plain") == ["a"]
     none = zeroshot("stage=report", "stage.prompt=nothing")
     assert (none.returncode, none.stdout) == (1, "")
     assert "stage.prompt=nothing" in none.stderr
@@ -132,7 +132,7 @@ def test_the_report_shows_the_newest_first_and_what_is_chosen(zeroshot: Command,
 
 def test_two_runs_side_by_side_show_what_differs(tmp_path: Path) -> None:
     first, second = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.75, prompt="photo")
-    assert comparison.told(first, second).splitlines() == [
+    assert comparison.format_comparison(first, second).splitlines() == [
         f"A: {first}",
         f"B: {second}",
         "",
@@ -151,22 +151,24 @@ def test_two_runs_side_by_side_show_what_differs(tmp_path: Path) -> None:
         "recall by class      A      B  difference",
         "cat              50.00  75.00      +25.00",
         "",
-        "1 of 4 images that both have are predicted otherwise",
+        "1 of 4 images that both have have different predictions",
     ]
-    assert "config: no difference" in comparison.told(first, first)
+    assert "config: no difference" in comparison.format_comparison(first, first)
 
 
 def test_a_failed_run_is_compared_by_its_config(tmp_path: Path) -> None:
-    text = comparison.told(run(tmp_path / "a"), run(tmp_path / "b", None, model="other", error="cut short"))
+    text = comparison.format_comparison(
+        run(tmp_path / "a"), run(tmp_path / "b", None, model="other", error="cut short")
+    )
     assert "model.name  tiny" in text
     assert "B has no metrics: cut short" in text
 
 
-def test_what_is_no_run_is_told(zeroshot: Command, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(zeroshot: Command, tmp_path: Path) -> None:
     run(tmp_path / "outputs" / "a")
     done = zeroshot("stage=report", "stage.compare=[a,nowhere]")
     assert done.returncode == 1
-    assert done.stderr.startswith("nowhere holds no run")
+    assert done.stderr.startswith("nowhere has no run")
     done = zeroshot("stage=report", "stage.compare=a")
     assert done.returncode == 1
     assert "stage.compare='[FOLDER,FOLDER]'" in done.stderr

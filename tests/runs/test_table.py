@@ -38,7 +38,7 @@ def job(
         run_record.write_record(sweep / name, record)
 
 
-def test_rows_stand_in_the_order_of_the_jobs_with_failed_and_unfinished_ones(tmp_path: Path) -> None:
+def test_rows_are_in_the_order_of_the_jobs_with_failed_and_unfinished_ones(tmp_path: Path) -> None:
     job(tmp_path, "10_tiny_plain", "c", 0.25)
     job(tmp_path, "2_tiny_plain", "b", error="weights | cut\nshort")
     job(tmp_path, "0_tiny_plain", "a", 0.75)
@@ -78,7 +78,7 @@ def test_a_complete_record_counts_more_than_a_later_attempt(tmp_path: Path) -> N
     assert [row["folder"] for row in table.rows(tmp_path)] == ["0_tiny_plain"]
 
 
-def test_what_a_sweep_varies_beside_the_names_is_a_column(tmp_path: Path) -> None:
+def test_overrides_that_differ_are_a_column(tmp_path: Path) -> None:
     job(tmp_path, "0_tiny_plain", "a", 0.25, ("model=tiny", "device=cpu", "dataset.limit=6"))
     job(tmp_path, "1_tiny_plain", "b", 0.75, ("model=tiny", "device=cpu", "dataset.limit=9"))
     lines = table.markdown(table.rows(tmp_path)).splitlines()

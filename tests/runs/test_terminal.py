@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[1]
 COLUMNS = [
     Column("model", right=False),
     Column("top-1"),
-    Column("seconds", goes=1),
+    Column("seconds", drop_priority=1),
     Column("status", right=False, long=True),
 ]
 TOLD = [
     sys.executable,
     "-c",
-    "import pathlib, sys; from zeroshot.runs import table; print(table.told(pathlib.Path(sys.argv[1])), end='')",
+    "import pathlib, sys; from zeroshot.runs import table; print(table.format_table(pathlib.Path(sys.argv[1])), end='')",
 ]
 LINES = [["clip_vit_b_32", "57.24", "12.0", "ok"], ["clip_vit_l_14", "–", "–", "weights.pt is cut short: get it again"]]
 
@@ -37,13 +37,13 @@ def test_without_a_width_everything_is_there_and_plain() -> None:
     ]
 
 
-def test_a_long_text_is_shortened_before_a_column_goes() -> None:
+def test_a_long_text_is_shortened_before_a_column_is_dropped() -> None:
     lines = draw(COLUMNS, LINES, width=50).splitlines()
     assert lines[2] == "clip_vit_l_14      –        –  weights.pt is cut …"
     assert "seconds" in lines[0]
 
 
-def test_a_column_that_has_no_room_goes_and_is_named() -> None:
+def test_a_column_without_room_is_dropped_and_named() -> None:
     lines = draw(COLUMNS, LINES, width=35).splitlines()
     assert lines[0] == "model          top-1  status"
     assert lines[-1] == "no room for seconds"

@@ -45,7 +45,7 @@ def name_classes(sources: Sequence[str], option: NamesOption, where: Path) -> Na
     """Names the classes of some folders or labels, in the order of their ids.
 
     With a file of `folder,name` (CSV, TSV or a JSON mapping) each is looked up. A file with a name a line is matched by
-    name if it has exactly the sources' names, by number if the sources are 0 … n−1 or 1 … n, by WordNet id for ImageNet.
+    name if it has the sources' very names, by number if they are 0 … n−1 or 1 … n, by WordNet id for ImageNet.
 
     Raises:
         ZeroshotError: a source has no name, bare numbers or WordNet ids have no names, or a list of names has an order

@@ -1,7 +1,7 @@
-"""The pages that one looks at: of a run, of a sweep, of everything; drawn from what lies in a folder.
+"""Pages and figures of a run, of a sweep and of all runs, drawn from the files in their folders.
 
-What is drawn comes after the record: a failure here is one warning and costs no run. All that draws is imported when it
-is wanted, since matplotlib takes a moment to load.
+Pages are drawn after the record is written: a failure is one warning and costs no run. The modules that draw are
+imported when they are needed, since matplotlib takes a moment to load.
 """
 
 import logging
@@ -40,10 +40,11 @@ def draw_index(root: Path) -> Path | None:
 
 
 def _drawn(kind: str, page: Path, *more: Any) -> Path | None:
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # it reports that it builds its cache
     try:
         import_module(f"{__name__}.{kind}").draw(page, *more)
-    except Exception as error:  # whatever it is, the run is done and its record written
+    except Exception as error:  # of whatever kind: the record is written
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        log.warning("%s could not be drawn (%s); the records are whole", page, reason)
+        log.warning("%s could not be drawn (%s); the records are complete", page, reason)
         return None
     return page

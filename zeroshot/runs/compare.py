@@ -17,11 +17,11 @@ from zeroshot.scoring.metrics import Metrics
 ABSENT = "–"
 
 
-def told(first: Path, second: Path) -> str:
+def format_comparison(first: Path, second: Path) -> str:
     """Both runs as text, the first as A and the second as B, in tables of what differs.
 
     Raises:
-        ZeroshotError: one of them is no folder of a run, or a file in it can't be read.
+        ZeroshotError: one of the folders has no run, or a file in it can't be read.
     """
     records = [_record(folder) for folder in (first, second)]
     sides = [Column(side, right=False, long=True) for side in "AB"]
@@ -29,7 +29,7 @@ def told(first: Path, second: Path) -> str:
     if any("metrics" not in record for record in records):
         for name, record in zip("AB", records, strict=True):
             if "metrics" not in record:
-                parts.append(f"{name} has no metrics: {record.get('error', 'it is no evaluation')}\n")
+                parts.append(f"{name} has no metrics: {record.get('error', 'it is not an evaluation')}\n")
         return "\n".join(parts)
     figures = [Column("A"), Column("B"), Column("difference")]
     parts.append(_part("metrics", figures, _metrics(*records)))
@@ -38,14 +38,14 @@ def told(first: Path, second: Path) -> str:
         ours, theirs = (_column(folder / PREDICTIONS, "index", "prediction_id") for folder in (first, second))
         shared = ours.keys() & theirs.keys()
         flips = sum(ours[index] != theirs[index] for index in shared)
-        parts.append(f"{flips} of {len(shared)} images that both have are predicted otherwise\n")
+        parts.append(f"{flips} of {len(shared)} images that both have have different predictions\n")
     return "\n".join(parts)
 
 
 def _record(folder: Path) -> Record:
     record = run_record.read_record(folder)
     if record is None:
-        raise ZeroshotError(f"{folder} holds no run: give two run folders with stage.compare='[FOLDER,FOLDER]'")
+        raise ZeroshotError(f"{folder} has no run: give two run folders with stage.compare='[FOLDER,FOLDER]'")
     return record
 
 
@@ -58,7 +58,7 @@ def _part(title: str, columns: list[Column], lines: list[list[str]]) -> str:
 
 
 def _config(first: Record, second: Record) -> list[list[str]]:
-    """The keys of which the values differ, and beside the config what it doesn't show: contents and versions."""
+    """The keys with different values, and the digests and versions that the config does not show."""
     flat = []
     for record in (first, second):
         keys = _flat(record["config"]) | {f"version of {name}": text for name, text in record["versions"].items()}
@@ -88,7 +88,7 @@ def _metrics(first: Record, second: Record) -> list[list[str]]:
 
 
 def _classes(first: Path, second: Path) -> list[list[str]]:
-    """The classes of which the recall differs, or that one run alone has, the greatest differences first."""
+    """The classes with different recalls, or that one run alone has, the greatest differences first."""
     recalls = [_by_class(folder / PER_CLASS) for folder in (first, second)]
     found = []
     for key in dict.fromkeys([*recalls[0], *recalls[1]]):
@@ -118,9 +118,9 @@ def _by_class(path: Path) -> dict[tuple[int, str], str]:
 
 def _with_difference(values: list[Any], fraction: bool) -> list[str]:
     factor, places = (100, 2) if fraction else (1, 0 if all(isinstance(value, int) for value in values) else 1)
-    shown = [ABSENT if value is None else f"{factor * value:.{places}f}" for value in values]
+    texts = [ABSENT if value is None else f"{factor * value:.{places}f}" for value in values]
     known = all(value is not None for value in values)
-    return [*shown, f"{factor * (values[1] - values[0]):+.{places}f}" if known else ABSENT]
+    return [*texts, f"{factor * (values[1] - values[0]):+.{places}f}" if known else ABSENT]
 
 
 def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, str]:

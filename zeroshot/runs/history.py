@@ -1,4 +1,4 @@
-"""The runs over time: `outputs/index.csv`, a line each as it ends, and the table of it."""
+"""The history of runs: `outputs/index.csv`, a line each as it ends, and its table."""
 
 import csv
 import logging
@@ -32,19 +32,19 @@ COLUMNS = (
     "folder",
     "config_digest",
 )
-SHOWN = {
+PRINTED = {
     "finished": Column("finished (UTC)", right=False),
-    "stage": Column("stage", right=False, goes=6),
+    "stage": Column("stage", right=False, drop_priority=6),
     "model": Column("model", right=False),
-    "dataset": Column("dataset", right=False, goes=2),
-    "prompt": Column("prompt", right=False, goes=1),
-    "images": Column("images", goes=5),
+    "dataset": Column("dataset", right=False, drop_priority=2),
+    "prompt": Column("prompt", right=False, drop_priority=1),
+    "images": Column("images", drop_priority=5),
     "top1": Column("top-1"),
-    "top5": Column("top-5", goes=4),
-    "images_per_s": Column("images/s", goes=7),
-    "total_s": Column("seconds", goes=8),
+    "top5": Column("top-5", drop_priority=4),
+    "images_per_s": Column("images/s", drop_priority=7),
+    "total_s": Column("seconds", drop_priority=8),
     "status": Column("status", right=False, long=True),
-    "folder": Column("folder", right=False, goes=3),
+    "folder": Column("folder", right=False, drop_priority=3),
 }
 
 Line = dict[str, str]
@@ -53,7 +53,7 @@ Line = dict[str, str]
 def add(folder: Path, root: Path = ROOT) -> None:
     """Adds the line of the run that left its record in a folder, failed or not; runs that end together wait in turn.
 
-    The folder is told from the root where it lies below it. What keeps the line from being written is a warning.
+    A folder below the root is written relative to it. A line that can't be written is a warning.
     """
     record = run_record.read_record(folder)
     if record is None:
@@ -62,7 +62,7 @@ def add(folder: Path, root: Path = ROOT) -> None:
     whole, base = folder.absolute(), root.absolute()
     row["folder"] = whole.relative_to(base).as_posix() if whole.is_relative_to(base) else str(whole)
     if row["stage"] != "eval":
-        row["dataset"] = None  # it was composed, and played no part
+        row["dataset"] = None  # composed, but not used
     from filelock import FileLock
 
     path = root / FILE
@@ -80,10 +80,10 @@ def add(folder: Path, root: Path = ROOT) -> None:
 
 
 def read(root: Path) -> list[Line]:
-    """The lines of an index, the newest first.
+    """The lines of a history, the newest first.
 
     Raises:
-        ZeroshotError: there is none, or it is no index of ours.
+        ZeroshotError: there is none, or it is not such a file.
     """
     path = root / FILE
     try:
@@ -93,36 +93,36 @@ def read(root: Path) -> list[Line]:
             header = reader.fieldnames or []
     except FileNotFoundError as error:
         raise ZeroshotError(
-            f"{path} is not there: no run has ended yet; set stage.root to where the runs lie"
+            f"{path} does not exist: no run has ended yet; set stage.root to the folder of the runs"
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ZeroshotError(f"{path} can't be read as CSV ({error}): remove it") from error
     if not set(COLUMNS) <= set(header):
-        raise ZeroshotError(f"{path} has not the columns of an index: move it away")
+        raise ZeroshotError(f"{path} is not a history of runs (columns are missing): move it elsewhere")
     whole = [line for line in lines if "more" not in line and None not in line.values()]
     if len(whole) < len(lines):
-        log.warning("%s: %d lines are not whole and left out", path, len(lines) - len(whole))
+        log.warning("%s: %d incomplete lines are left out", path, len(lines) - len(whole))
     return sorted(whole, key=lambda line: line["finished"])[::-1]
 
 
-def chosen(lines: Sequence[Line], wanted: dict[str, Sequence[str] | None]) -> list[Line]:
-    """The lines whose model, data set and prompt are among those wanted; `*` stands for any letters."""
+def select(lines: Sequence[Line], patterns: dict[str, Sequence[str] | None]) -> list[Line]:
+    """The lines whose model, data set and prompt match one of the patterns each; `*` stands for any letters."""
     return [
         line
         for line in lines
         if all(
-            patterns is None or any(fnmatchcase(line[column], pattern) for pattern in patterns)
-            for column, patterns in wanted.items()
+            choices is None or any(fnmatchcase(line[column], pattern) for pattern in choices)
+            for column, choices in patterns.items()
         )
     ]
 
 
-def told(lines: Sequence[Line]) -> str:
-    """The lines as a table: fitted and coloured for a terminal, else whole and plain."""
-    texts = [[_cell(line[column], column) for column in SHOWN] for line in lines]
+def format_history(lines: Sequence[Line]) -> str:
+    """The lines as a table: fitted and coloured for a terminal, otherwise plain."""
+    texts = [[_cell(line[column], column) for column in PRINTED] for line in lines]
     colours = [terminal.RED if line["status"] != table.OK else "" for line in lines]
     return terminal.draw(
-        list(SHOWN.values()), texts, colours if terminal.coloured() else (), terminal.width_of_stdout()
+        list(PRINTED.values()), texts, colours if terminal.coloured() else (), terminal.width_of_stdout()
     )
 
 
@@ -130,7 +130,7 @@ def _cell(text: str, column: str) -> str:
     if column == "finished":
         return text[:16].replace("T", " ")
     if column in ("top1", "top5", "images_per_s", "total_s"):
-        with suppress(ValueError):  # there is none, or somebody wrote another text there: it is shown
+        with suppress(ValueError):  # another text is shown as it is
             return table.cell(float(text), column)
     return text or "–"
 

@@ -1,4 +1,4 @@
-"""The table of a sweep: one row per config, the newest to count, failed and unfinished jobs among them."""
+"""The table of a sweep: one row per config, failed and unfinished jobs among them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,17 +35,17 @@ COLUMNS = (
 PERCENT = ("top1", "published", "delta", "top5", "mean_per_class_recall")
 TITLES = {
     "model": Column("model", right=False),
-    "dataset": Column("dataset", right=False, goes=2),
+    "dataset": Column("dataset", right=False, drop_priority=2),
     "prompt": Column("prompt", right=False),
     "options": Column("options", right=False, long=True),
-    "images": Column("images", goes=7),
+    "images": Column("images", drop_priority=7),
     "top1": Column("top-1"),
-    "published": Column("published", goes=3),
-    "delta": Column("difference", goes=1),
-    "top5": Column("top-5", goes=4),
-    "mean_per_class_recall": Column("mean per-class recall", goes=8),
-    "images_per_s": Column("images/s", goes=6),
-    "total_s": Column("seconds", goes=5),
+    "published": Column("published", drop_priority=3),
+    "delta": Column("difference", drop_priority=1),
+    "top5": Column("top-5", drop_priority=4),
+    "mean_per_class_recall": Column("mean per-class recall", drop_priority=8),
+    "images_per_s": Column("images/s", drop_priority=6),
+    "total_s": Column("seconds", drop_priority=5),
     "status": Column("status", right=False, long=True),
 }
 OK = "ok"
@@ -53,11 +53,11 @@ UNFINISHED = "unfinished"
 MATRIX = "models × prompts"
 COLOURS = {OK: "", UNFINISHED: terminal.YELLOW}
 
-Row = dict[str, Any]  # COLUMNS, and `source`, who published
+Row = dict[str, Any]  # COLUMNS, and `source`, who published the figure
 
 
 def rows(sweep: Path) -> list[Row]:
-    """A row per config of a sweep's jobs, in the order of their folders: the newest complete one, or the newest."""
+    """A row per config of a sweep's jobs in the order of their folders: the newest complete job, else the newest."""
     newest: dict[str, tuple[tuple[bool, str], Row]] = {}
     jobs = [folder for folder in sweep.iterdir() if (folder / HYDRA).is_dir()]
     records = {folder: run_record.read_record(folder) for folder in sorted(jobs, key=lambda path: _natural(path.name))}
@@ -90,8 +90,8 @@ def write(sweep: Path) -> None:
     run_folder.write_text(sweep / "table.md", markdown(listed))
 
 
-def told(sweep: Path) -> str:
-    """The table as `main` prints it: drawn for a terminal, else the Markdown of `table.md`; nothing before any job."""
+def format_table(sweep: Path) -> str:
+    """The table as the command line prints it: fitted to a terminal, otherwise the Markdown of `table.md`."""
     width = terminal.width_of_stdout()
     listed = rows(sweep)
     if not listed:
@@ -135,27 +135,27 @@ def markdown(listed: Sequence[Row]) -> str:
 
 
 def row(folder: Path, record: Record) -> Row:
-    """What a table says of one run, from its record; what it has not is None."""
-    made = _named(folder, record["config"]) | {
+    """The row of one run, from its record; a value that the record lacks is None."""
+    found = _named(folder, record["config"]) | {
         "status": record.get("error", OK),
         "overrides": " ".join(record["overrides"]),
         "config_digest": record["config_digest"],
     }
     if "timing" in record:
-        made |= {key: record["timing"][key] for key in ("images_per_s", "total_s")}
+        found |= {key: record["timing"][key] for key in ("images_per_s", "total_s")}
     if isinstance(record.get("images"), int):
-        made["images"] = record["images"]
+        found["images"] = record["images"]
     if "metrics" in record:
         references = record["references"]
         published = references[0] if references else {"source": None, "top1": None, "delta": None}
-        made |= {
+        found |= {
             "images": record["dataset"]["size"],
             **{key: record["metrics"][key] for key in ("top1", "top5", "mean_per_class_recall")},
             "published": published["top1"],
             "delta": published["delta"],
             "source": published["source"],
         }
-    return made
+    return found
 
 
 def cell(value: Any, column: str) -> str:
@@ -168,7 +168,7 @@ def cell(value: Any, column: str) -> str:
 
 
 def _tables(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[str]]]]:
-    """What is shown: the rows, and models × prompts where a data set has several prompts; each with its caption."""
+    """The tables with their captions: the rows, and models × prompts where a data set has several prompts."""
     options = _options(listed)
     same = {key: {each[key] for each in listed} - {None} for key in ("dataset", "prompt", "images")}
     left_out = [key for key, values in same.items() if len(values) < 2]
@@ -181,8 +181,8 @@ def _tables(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[st
         [cell(each[key], key) if key != "options" else chosen for key in keys]
         for each, chosen in zip(listed, options, strict=True)
     ]
-    said = {"dataset": "{}", "prompt": "prompt {}", "images": "{} images"}
-    caption = ", ".join(said[key].format(*values) for key, values in same.items() if len(values) == 1)
+    captions = {"dataset": "{}", "prompt": "prompt {}", "images": "{} images"}
+    caption = ", ".join(captions[key].format(*values) for key, values in same.items() if len(values) == 1)
     sources = sorted({each["source"] for each in listed if each["source"]})
     caption += f"; published by {', '.join(sources)}" if sources else ""
     return [(caption, [TITLES[key] for key in keys], lines), *_matrices(listed)]
@@ -218,18 +218,18 @@ def _top1(found: Row | None) -> str:
 
 
 def _options(listed: Sequence[Row]) -> list[str]:
-    """What tells the rows apart beside model, data set and prompt: the overrides that not all of them have."""
+    """The overrides in which the rows differ, beside model, data set and prompt."""
     sets = [(each["overrides"] or "").split(" ") for each in listed]
     in_all = set.intersection(*map(set, sets)) if sets else set()
-    shown_apart = ("model=", "dataset=", "prompt=", "experiment=")
+    own_columns = ("model=", "dataset=", "prompt=", "experiment=")
     return [
-        " ".join(override for override in overrides if override not in in_all and not override.startswith(shown_apart))
+        " ".join(override for override in overrides if override not in in_all and not override.startswith(own_columns))
         for overrides in sets
     ]
 
 
 def _unfinished(folder: Path) -> Row:
-    """A job without a record: it still runs, or was killed."""
+    """The row of a job without a record: it is running, or was killed."""
     config, overrides = _loaded(folder / ".hydra" / "config.yaml"), _loaded(folder / ".hydra" / "overrides.yaml")
     return _named(folder, config if isinstance(config, dict) else {}) | {
         "status": UNFINISHED,
@@ -255,7 +255,7 @@ def _named(folder: Path, config: dict[str, Any]) -> Row:
 
 
 def _loaded(path: Path) -> Any:
-    """What one of Hydra's files says, or None if it was not written whole."""
+    """The content of one of Hydra's files, or None if it is cut short."""
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, OmegaConfBaseException):

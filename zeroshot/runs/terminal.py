@@ -14,14 +14,14 @@ LEAST = 12  # what a long text may be shortened to
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, whether its cells stand to the right, and what becomes of it where room is short.
+    """A column: its title, whether its cells are right-aligned, and how it is fitted to a narrow terminal.
 
-    `long` texts are shortened first; then columns go, those with the highest `goes` first, and those with 0 never.
+    `long` texts are shortened first; then columns are dropped, the highest `drop_priority` first, 0 never.
     """
 
     title: str
     right: bool = True
-    goes: int = 0
+    drop_priority: int = 0
     long: bool = False
 
 
@@ -34,29 +34,29 @@ def draw(
     """
     insides = [max([0, *(cells(line[i]) for line in lines)]) for i in range(len(columns))]
     widths = [max(cells(column.title), inside) for column, inside in zip(columns, insides, strict=True)]
-    shown = list(range(len(columns)))
+    kept = list(range(len(columns)))
     if width is not None:
         least = [min(LEAST, wide) if column.long else wide for column, wide in zip(columns, widths, strict=True)]
-        while _total([least[i] for i in shown]) > width and any(columns[i].goes for i in shown):
-            shown.remove(max(shown, key=lambda i: columns[i].goes))
-        for i in sorted(set(range(len(columns))) - set(shown), key=lambda i: columns[i].goes):
-            if _total([least[j] for j in (*shown, i)]) <= width:  # the one that went last was wide
-                shown = sorted((*shown, i))
+        while _total([least[i] for i in kept]) > width and any(columns[i].drop_priority for i in kept):
+            kept.remove(max(kept, key=lambda i: columns[i].drop_priority))
+        for i in sorted(set(range(len(columns))) - set(kept), key=lambda i: columns[i].drop_priority):
+            if _total([least[j] for j in (*kept, i)]) <= width:  # the last one to be dropped was wide
+                kept = sorted((*kept, i))
         # where that is not enough, names too are shortened, and the titles of figures; figures never are
         floors = [inside if column.right else 4 for column, inside in zip(columns, insides, strict=True)]
         for bounds in (least, floors):
-            for i in sorted(shown, key=lambda i: -widths[i]):
-                excess = _total([widths[j] for j in shown]) - width
+            for i in sorted(kept, key=lambda i: -widths[i]):
+                excess = _total([widths[j] for j in kept]) - width
                 widths[i] = min(widths[i], max(bounds[i], widths[i] - max(0, excess)))
     drawn = []
     for number, texts in enumerate([[column.title for column in columns], *lines]):
-        line = GAP.join(aligned(shortened(texts[i], widths[i]), widths[i], columns[i].right) for i in shown).rstrip()
+        line = GAP.join(aligned(shortened(texts[i], widths[i]), widths[i], columns[i].right) for i in kept).rstrip()
         colour = (BOLD, *colours)[number] if colours else ""
         drawn.append(f"{colour}{line}{PLAIN if colour else ''}\n")
-    gone = [column.title for i, column in enumerate(columns) if i not in shown]
-    if gone:
-        told = shortened(f"no room for {', '.join(gone)}", width or 0)
-        drawn.append(f"{DIM}{told}{PLAIN}\n" if colours else f"{told}\n")
+    dropped = [column.title for i, column in enumerate(columns) if i not in kept]
+    if dropped:
+        note = shortened(f"no room for {', '.join(dropped)}", width or 0)
+        drawn.append(f"{DIM}{note}{PLAIN}\n" if colours else f"{note}\n")
     return "".join(drawn)
 
 

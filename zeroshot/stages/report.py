@@ -20,16 +20,16 @@ def run(config: Config) -> None:
     stage, root = config.stage, expand_path(config.stage.root)
     if stage.compare is not None:
         first, second = (root / each if (root / each).is_dir() else expand_path(each) for each in stage.compare)
-        log.info(compare.told(first, second).rstrip("\n"))
+        log.info(compare.format_comparison(first, second).rstrip("\n"))
         return
     lines = history.read(root)
     patterns = {"model": stage.model, "dataset": stage.dataset, "prompt": stage.prompt}
-    chosen = history.chosen(lines, patterns)
+    chosen = history.select(lines, patterns)
     if not chosen:
         given = " ".join(f"stage.{key}={','.join(names)}" for key, names in patterns.items() if names)
         raise ZeroshotError(
             f"{root / history.FILE}: none of its {len(lines)} runs has {given}; `*` stands for any letters"
         )
-    log.info(history.told(chosen).rstrip("\n"))
+    log.info(history.format_history(chosen).rstrip("\n"))
     if page := report.draw_index(root):
         log.info("page: %s", page)
