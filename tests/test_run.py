@@ -109,7 +109,10 @@ def test_an_interrupted_stage_leaves_a_record_that_says_so(
 def test_an_outcome_with_an_error_is_complete_and_fails(
     request_: run.Request, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage_with(monkeypatch, lambda target: (target / "results.txt").write_text("rest") and None, error="1 of 2 images")
+    def write(target: Path) -> None:
+        (target / "results.txt").write_text("rest")
+
+    stage_with(monkeypatch, write, error="1 of 2 images")
     with pytest.raises(ZeroshotError, match="1 of 2 images"):
         run.run_in_folder(request_, folder)
     assert record(folder)["error"] == "1 of 2 images"

@@ -111,7 +111,8 @@ def job_folder(sweep: Path, name: str, limit: int) -> Path:
     """The folder of a job with this limit, with the file of its config that Hydra writes there."""
     hydra = {"sweep": {"dir": str(sweep)}, "output_subdir": ".hydra", "runtime": {"output_dir": "???"}}
     config = OmegaConf.create({"stage": {"name": "eval"}, "dataset": {"limit": limit}})
-    folder = sweep / sweeps.job_folder(name, _root_=OmegaConf.merge(config, {"hydra": hydra}))
+    whole = OmegaConf.create({"stage": {"name": "eval"}, "dataset": {"limit": limit}, "hydra": hydra})
+    folder = sweep / sweeps.job_folder(name, _root_=whole)
     (folder / ".hydra").mkdir(exist_ok=True)
     OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     return folder

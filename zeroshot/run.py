@@ -60,16 +60,16 @@ def run_in_folder(request: Request, folder: Path) -> Record:
         try:
             config = checked(request.config)
             result: StageResult = import_module(f"zeroshot.stages.{WITH_FOLDER[config.stage.name]}").run(config)
-        except (Exception, KeyboardInterrupt) as error:
-            _fail(folder, record, error)
+        except (Exception, KeyboardInterrupt) as failure:
+            _fail(folder, record, failure)
             raise
         record |= result.record
         error = result.error
         with uninterrupted():
             try:
                 result.write(folder)
-            except OSError as failure:
-                error = f"{failure.filename or folder}: the results can't be written ({failure.strerror or failure})"
+            except OSError as full:
+                error = f"{full.filename or folder}: the results can't be written ({full.strerror or full})"
             if error is not None:
                 record["error"] = error
             written = _finish(folder, record)

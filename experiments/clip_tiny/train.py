@@ -212,7 +212,7 @@ def exported(network: Contrast, start: Tensors, size: Architecture, recipe: Reci
 
 
 def normalised(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return (images / np.float32(255) - np.float32(OPENAI_MEAN)) / np.float32(OPENAI_STD)
+    return (images / np.float32(255) - np.array(OPENAI_MEAN, np.float32)) / np.array(OPENAI_STD, np.float32)
 
 
 def batches(recipe: Recipe, captions: Captions) -> Iterator[tuple[Tensor, ...]]:

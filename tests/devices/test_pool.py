@@ -37,8 +37,8 @@ def test_a_half_filled_store_and_unreadable_images_change_nothing(zeroshot: Comm
     for place, image in enumerate(pixels):
         Image.fromarray(image).save(tmp_path / "photos" / f"{place:02}.png")
     (tmp_path / "photos" / "40.png").write_text("not an image")
-    given = ("model=clip_tiny", "stage=predict", "stage.labels=[red circle,blue star]", "device=cpu")
-    given = (*given, "device.batch_size=4", "prompt=photo")
+    labels = "stage.labels=[red circle,blue star]"
+    given = ("model=clip_tiny", "stage=predict", labels, "device=cpu", "device.batch_size=4", "prompt=photo")
     assert zeroshot(*given, "stage.images='photos/[0-3]*.png'", "hydra.run.dir=some").returncode == 0
     for count, cache in ((1, "false"), (2, "true")):
         options = (f"device.count={count}", f"stage.cache={cache}", f"hydra.run.dir={count}")

@@ -21,10 +21,11 @@ COLUMNS = [
     Column("seconds", drop_priority=1),
     Column("status", right=False, long=True),
 ]
-TOLD = [
+PRINT_TABLE = [
     sys.executable,
     "-c",
-    "import pathlib, sys; from zeroshot.runs import table; print(table.format_table(pathlib.Path(sys.argv[1])), end='')",
+    "import pathlib, sys\nfrom zeroshot.runs import table\n"
+    "print(table.format_table(pathlib.Path(sys.argv[1])), end='')",
 ]
 LINES = [["clip_vit_b_32", "57.24", "12.0", "ok"], ["clip_vit_l_14", "–", "–", "weights.pt is cut short: get it again"]]
 
@@ -90,7 +91,7 @@ def on_a_terminal(sweep: Path, width: int, **environment: str) -> str:
     """What `main` prints of a sweep where stdout is a terminal so wide."""
     outer, inner = pty.openpty()
     surroundings = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment}
-    subprocess.run([*TOLD, str(sweep)], env=surroundings, stdout=inner, check=True)
+    subprocess.run([*PRINT_TABLE, str(sweep)], env=surroundings, stdout=inner, check=True)
     os.close(inner)
     shown = os.read(outer, 100_000).decode()
     os.close(outer)
@@ -104,7 +105,7 @@ def test_a_sweeps_table_is_fitted_and_coloured_on_a_terminal_and_markdown_in_a_p
     job(tmp_path, "0_tiny_plain", "a", 0.75)
     job(tmp_path, "1_tiny_plain", "b", error="weights.pt is cut short:" + " get it again" * 9)
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
-    piped = subprocess.run([*TOLD, str(tmp_path)], env=surroundings, capture_output=True, check=True)
+    piped = subprocess.run([*PRINT_TABLE, str(tmp_path)], env=surroundings, capture_output=True, check=True)
     assert b"\033" not in piped.stdout
     assert b"get it again get it again |" in piped.stdout
     shown = on_a_terminal(tmp_path, 60, NO_COLOR=no_colour)

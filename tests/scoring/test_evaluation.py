@@ -31,7 +31,9 @@ class AxisEncoder:
 
 def test_images_are_scored_among_the_classes() -> None:
     encoder = AxisEncoder()
-    found = evaluate(encoder, AXES[[0, 1, 2, 3]], np.array([0, 1, 2, 0]), ["0", "1", "2", "3"], ["a {}.", "the {}."])
+    found = evaluate(
+        encoder, list(AXES[[0, 1, 2, 3]]), np.array([0, 1, 2, 0]), ["0", "1", "2", "3"], ["a {}.", "the {}."]
+    )
     assert found.metrics.correct == 3
     assert found.metrics.top1 == 0.75
     assert found.ranking.ids[:, 0].tolist() == [0, 1, 2, 3]
@@ -47,7 +49,7 @@ def test_given_features_replace_the_encoders_and_may_lack_images() -> None:
 
 
 def test_the_images_of_some_classes_are_scored_among_all_classes() -> None:
-    found = evaluate(AxisEncoder(), AXES[[0, 1, 1]], np.array([0, 1, 2]), ["0", "1", "2"], ["{}"])
+    found = evaluate(AxisEncoder(), list(AXES[[0, 1, 1]]), np.array([0, 1, 2]), ["0", "1", "2"], ["{}"])
     some = found.of_classes([1, 2])
     assert some is not None
     assert (some.correct, some.top1) == (1, 0.5)

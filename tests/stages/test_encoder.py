@@ -83,7 +83,12 @@ def test_a_start_reads_a_weights_file_once_for_its_digest(
     path.write_bytes(small_weights.read_bytes())
     read: list[Path] = []
     update = digest.update
-    monkeypatch.setattr(digest, "update", lambda hashing, file: (read.append(file), update(hashing, file)))
+
+    def counted(hashing: Any, file: Path) -> None:
+        read.append(file)
+        update(hashing, file)
+
+    monkeypatch.setattr(digest, "update", counted)
     monkeypatch.setattr(stage, "_last", None)
     model = Model(name="own", **vars(SMALL), weights=Weights(path=str(path)))
     for batch_size in (2, 3):

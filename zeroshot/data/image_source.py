@@ -71,7 +71,7 @@ def is_one_image(images: Any) -> bool:
     return callable(getattr(images, "read", None))
 
 
-def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _as_bytes(array: NDArray[Any]) -> NDArray[Any]:
     """A floating-point image from 0 to 1 as uint8; other arrays as they are."""
     if array.dtype.kind != "f" or not array.size:
         return array
@@ -80,4 +80,5 @@ def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
         raise ZeroshotError(
             f"an image as an array of {array.dtype} from {low:g} to {high:g}: scale it to 0 … 1, or give uint8"
         )
-    return np.rint(array * 255).astype(np.uint8)
+    scaled: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+    return scaled

@@ -206,6 +206,7 @@ def _with_endpoint(url: str) -> str:
 
 
 def _http_reason(error: "requests.exceptions.HTTPError") -> str:
+    assert error.response is not None  # `raise_for_status` gives it
     status = error.response.status_code
     if status in (401, 403):
         return f"{status}: it needs a token: accept its terms on its page and set HF_TOKEN"

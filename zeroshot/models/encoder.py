@@ -5,7 +5,7 @@ import gc
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cached_property
@@ -82,7 +82,7 @@ class Encoder:
     def __reduce__(self) -> tuple[Any, ...]:
         raise ZeroshotError("an encoder can't be pickled: build it in each process, or send zeroshot.pipeline's object")
 
-    def feature_batches(self, images: Iterable[Any], batch_size: int | None = None) -> Iterator[FeatureBatch]:
+    def feature_batches(self, images: Iterable[Any], batch_size: int | None = None) -> Generator[FeatureBatch]:
         """The features of images, a batch at a time, in order; images are read ahead in threads.
 
         An image that can't be read leaves its slot in the batch empty, so that the others keep theirs. Each new
@@ -105,7 +105,7 @@ class Encoder:
                 yield FeatureBatch(start + np.array(readable, np.int64), features, errors)
                 start += len(batch)
 
-    def read(self, images: Iterable[Any]) -> Iterator[Pixels | ZeroshotError]:
+    def read(self, images: Iterable[Any]) -> Generator[Pixels | ZeroshotError]:
         """Each image as uint8 [image_size, image_size, 3], or why it can't be read; in order, read ahead in threads."""
         source = iter(images)
         pool = ThreadPoolExecutor(self._workers)
@@ -193,7 +193,7 @@ class Encoder:
         for name in [name for name in self._tensors if name.startswith("visual.") == visual]:
             del self._tensors[name]
 
-    def _turn(self) -> threading.RLock:  # type: ignore[valid-type]
+    def _turn(self) -> threading.RLock:
         """The lock of MindSpore.
 
         Raises:

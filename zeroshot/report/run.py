@@ -53,7 +53,9 @@ def about(record: Record, folder: Path) -> dict[str, Any]:
 
 def command(record: Record) -> str:
     """The command line that repeats a run, as a shell takes it."""
-    return shlex.join(["python", "-m", "zeroshot", *record.get("command", record["overrides"])])
+    return shlex.join(
+        ["python", "-m", "zeroshot", *(record["command"] if "command" in record else record["overrides"])]
+    )
 
 
 def _evaluated(folder: Path, record: Record, images: Sequence[Picture] | None) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def confusion(labels: Ints, predictions: Ints, classes: int) -> Ints:
 
 def calibration_bins(confidence: NDArray[np.float64]) -> Ints:
     """The bin of each probability [N], of `BINS` equal ones over (0, 1]; a bin includes its upper edge."""
-    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins: Ints = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return bins
 
 
 def expected_calibration_error(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:

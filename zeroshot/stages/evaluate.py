@@ -90,7 +90,7 @@ def run(config: Config) -> StageResult:
     )
     for line in summary(len(evaluation.labels), evaluation.metrics, groups, published):
         log.info(line)
-    record = {"model": loaded.model, "dataset": dataset, "prompt": prompt, "device": loaded.device}
+    record: dict[str, Any] = {"model": loaded.model, "dataset": dataset, "prompt": prompt, "device": loaded.device}
     record |= {"metrics": vars(evaluation.metrics)} | ({"groups": groups} if groups else {})
     record |= {"references": published, "timing": timing}
     embedded = isinstance(config.dataset, Shapes) and config.model.weights.path is None

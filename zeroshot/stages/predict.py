@@ -56,7 +56,7 @@ def run(config: Config) -> StageResult:
 
     predictions = predictions_of(images, labels, ranking, errors)
     log.info("%s", summary_text(predictions))
-    record = {"model": loaded.model, "prompt": prompt, "device": loaded.device}
+    record: dict[str, Any] = {"model": loaded.model, "prompt": prompt, "device": loaded.device}
     record |= {"labels": len(labels), "images": len(images), "timing": timing}
     error = f"{len(errors)} of {len(images)} images could not be read; the line of each says why" if errors else None
     return StageResult(record, partial(_write, predictions), error=error)
