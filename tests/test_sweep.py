@@ -195,7 +195,7 @@ def waiting(config_dir: Path, tmp_path: Path, small_weights: Path) -> Iterator[C
     digest = sha256(small_weights.read_bytes()).hexdigest()
     weights = {"sources": [{"url": "http://localhost:1/waiting.safetensors", "sha256": digest}]}
     OmegaConf.save({"name": "waiting", **asdict(SMALL), "weights": weights}, config_dir / "model" / "waiting.yaml")
-    target = tmp_path / "home" / "weights" / "waiting.safetensors"
+    target = tmp_path / "home" / "weights" / "waiting" / "waiting.safetensors"
     target.parent.mkdir(parents=True)
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     lock.acquire()
@@ -293,7 +293,9 @@ def test_ctrl_c_while_a_network_computes_leaves_the_record_of_it(config_dir: Pat
     code = (
         "import os, signal, sys\n"
         "from zeroshot.__main__ import main\n"
-        "from zeroshot.stages import encoder as stage\n"
+        "from zeroshot.interrupts import handled\n"
+        "with handled():\n"  # before NumPy starts threads, as the command line does
+        "    from zeroshot.stages import encoder as stage\n"
         "load = stage.load_new_model\n"
         "def load_and_stop(*given):\n"
         "    loaded = load(*given)\n"

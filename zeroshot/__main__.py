@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeroshot import __version__, interrupts
 from zeroshot.errors import ZeroshotError
+from zeroshot.runs.folder import release_all
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,6 +37,8 @@ def main() -> int:
             raise
         print(error, file=sys.stderr)  # noqa: T201
         status = 1
+    finally:
+        release_all()
     return _flushed(status)
 
 

@@ -31,7 +31,7 @@ def ours(size: Architecture) -> Run:
     from zeroshot.models.encoder import Encoder
 
     encoder = Encoder(size, draw(size))
-    return lambda pixels: next(encoder.image_batches(pixels, len(pixels)))
+    return lambda pixels: encoder.encode_pixels(pixels)
 
 
 def transformers(size: Architecture) -> Run:

@@ -25,6 +25,7 @@ from tests.benchmarks.runs import CIFAR
 from tests.drawn import draw
 from zeroshot.config.named import architecture, known_models
 from zeroshot.data import cifar
+from zeroshot.errors import ZeroshotError
 from zeroshot.models.encoder import Encoder, Pixels
 
 BATCHES = 8
@@ -44,9 +45,16 @@ def files(pictures: Iterable[Pixels], folder: Path) -> list[Path]:
     return paths
 
 
+def whole(encoder: Encoder, images: Iterable[Any]) -> Iterator[Pixels]:
+    """The images as batches of pixels, as the encoder reads them; a ragged rest is left out."""
+    pixels = (image for image in encoder.read(images) if not isinstance(image, ZeroshotError))
+    while len(batch := list(islice(pixels, encoder.batch_size))) == encoder.batch_size:
+        yield np.stack(batch)
+
+
 def seconds(encoder: Encoder, pixels: Iterator[Pixels]) -> float:
     """From the first batch that is done to the last, divided by their number: the pool's start is left out."""
-    batches = encoder.image_batches(pixels)
+    batches = map(encoder.encode_pixels, pixels)
     next(batches)
     started = time.perf_counter()
     count = sum(1 for _ in batches)
@@ -59,15 +67,15 @@ def measure(model: str, data: Path) -> dict[str, Any]:
     encoder = Encoder(size, draw(size), workers=2)
     count = (BATCHES + 1) * encoder.batch_size
     arrays = [np.asarray(picture) for picture in cifar.load(data, "test", "fine", "cifar100").images[:count]]
-    ready = list(encoder.whole(encoder.pixels(arrays)))
+    ready = list(whole(encoder, arrays))
     with tempfile.TemporaryDirectory() as folder:
         paths = files(arrays, Path(folder))
         sources: dict[str, Callable[[], Iterator[Pixels]]] = {
             "ready": lambda: iter(ready),
-            "arrays 32 × 32": lambda: encoder.whole(encoder.pixels(arrays)),
-            "JPEG 500 × 375": lambda: encoder.whole(encoder.pixels(paths)),
+            "arrays 32 × 32": lambda: whole(encoder, arrays),
+            "JPEG 500 × 375": lambda: whole(encoder, paths),
         }
-        next(encoder.image_batches(iter(ready)))  # compiles
+        encoder.encode_pixels(ready[0])  # compiles
         turns = [{name: seconds(encoder, made()) for name, made in sources.items()} for _ in range(TURNS)]
         alone = {name: _processor_seconds(made) / count for name, made in sources.items()}
     best = {name: min(turn[name] for turn in turns) for name in sources}

@@ -23,11 +23,15 @@ def main(file: str, started: str, *arguments: str) -> int:
 
     spans["imports"] = [(float(started), time.time())]
     spans["python"] = [(float(started), began)]
-    evaluate.load_dataset = timed("data", evaluate.load_dataset)
-    weights.load = timed("weights", weights.load)
-    weights.file_digest = timed("digests", weights.file_digest)
-    weights.identify = timed("digests", weights.identify)
-    encoder.load_new_model = with_timed_encoder(timed("mindspore", encoder.load_new_model))
+    for module, function, name in (
+        (evaluate, "load_dataset", "data"),
+        (weights, "load", "weights"),
+        (weights, "file_digest", "digests"),
+        (weights, "identify", "digests"),
+        (encoder, "load_new_model", "mindspore"),
+    ):
+        setattr(module, function, timed(name, getattr(module, function)))
+    encoder.load_new_model = with_timed_encoder(encoder.load_new_model)
     sys.argv[1:] = arguments
     try:
         return __main__.main()

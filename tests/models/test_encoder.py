@@ -103,7 +103,7 @@ def test_images_are_read_ahead_but_not_all_at_once(encoder: Encoder) -> None:
     next(batches)
     assert len(requested) < 20
     threads = threading.active_count()
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     deadline = time.monotonic() + 10
     while threading.active_count() >= threads and time.monotonic() < deadline:
         time.sleep(0.01)

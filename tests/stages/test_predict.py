@@ -36,7 +36,10 @@ def test_unreadable_images_are_lines_with_errors_and_the_rest_are_scored(
         "hydra.run.dir=out",
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["2 of 7 images could not be read; the line of each says why"]
+    skipped, failed = done.stderr.splitlines()
+    assert "not of an image format" in skipped
+    assert "notes.txt" in skipped
+    assert failed == "2 of 7 images could not be read; the line of each says why"
     lines = [
         json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from zeroshot.errors import ZeroshotError
+from zeroshot.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -73,11 +74,17 @@ def holds(folder: Path) -> bool:
 
 def release(folder: Path) -> None:
     """Unlocks a folder that this process holds."""
-    with _locks_guard:
+    with uninterrupted(), _locks_guard:
         lock = _locks.pop(folder.absolute(), None)
-    if lock is not None:
-        (folder / LOCK).unlink(missing_ok=True)  # while it is held: whoever waits for it checks the folder again
-        lock.release()
+        if lock is not None:
+            (folder / LOCK).unlink(missing_ok=True)  # while it is held: whoever waits for it checks the folder again
+            lock.release()
+
+
+def release_all() -> None:
+    """Unlocks every folder that this process holds: an interrupt may come before a run has begun in its folder."""
+    for folder in list(_locks):
+        release(folder)
 
 
 def _claim_exactly(folder: Path) -> bool:
@@ -102,7 +109,7 @@ def _lock(folder: Path) -> bool:
     from filelock import FileLock, SoftFileLock, Timeout
 
     key = folder.absolute()
-    with _locks_guard:
+    with uninterrupted(), _locks_guard:
         if key in _locks:
             return False
         lock: BaseFileLock = FileLock(key / LOCK)
