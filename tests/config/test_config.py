@@ -1,11 +1,13 @@
 """Every choice that `conf/` offers composes into a checked config, and a mistake is one line that names its key."""
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -99,9 +101,23 @@ def test_the_cifar_templates_are_nine_with_a_and_the_same_nine_with_the() -> Non
 
 def test_a_model_yaml_is_short_and_its_sizes_fit_one_another() -> None:
     for path in (source_folder("conf") / "model").glob("*.yaml"):
-        assert len(path.read_text(encoding="utf-8").splitlines()) < 15, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 20, path
     for name, model in known_models().items():
         assert architecture(model).shapes()["visual.proj"] == (model.vision_width, model.embed_dim), name
+
+
+@pytest.mark.parametrize("name", ["clip_vit_b_32", "clip_vit_b_16", "clip_vit_l_14", "clip_vit_l_14@336"])
+def test_openais_weights_come_from_a_pinned_revision_of_the_hub_and_from_other_hosts(name: str) -> None:
+    first, *others = known_models()[name].weights.sources
+    assert re.fullmatch("https://huggingface.co/openai/[a-z0-9-]+/resolve/[0-9a-f]{40}/pytorch_model.bin", first.url)
+    assert all(len(source.sha256 or "") == 64 for source in (first, *others))
+    assert {urlsplit(source.url).hostname for source in others} - {"huggingface.co"}
+
+
+def test_cifar100_is_one_archive_at_two_hosts() -> None:
+    sources = composed_plain("dataset=cifar100")["dataset"]["sources"]
+    assert len({urlsplit(source["url"]).hostname for source in sources}) == 2
+    assert len({source["sha256"] for source in sources}) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from zeroshot.models.checkpoints.identity import file_digest, identify
 from zeroshot.models.checkpoints.load import Checkpoint, load
 from zeroshot.stages.dataset import OFFLINE
 
-OPENAI = "https://openaipublic.azureedge.net/"  # the weights whose figures were published
-
 
 def weights_path(model: Model) -> Path:
     """The model's weights on this machine: the user's own path, a file of this package, or a download.
@@ -55,11 +53,11 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
         raise ZeroshotError(
             f"{path} was trained with another activation: type model.activation={checkpoint.activation}"
         )
-    openai = {
+    published = {
         source.sha256: name
         for name, each in known.items()
         for source in each.weights.sources
-        if source.url.startswith(OPENAI)
+        if not source.url.startswith(PACKAGE)
     }
     description = {
         "name": model.name,
@@ -69,7 +67,7 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
             "path": str(path),
             "sha256": digest,
             "format": checkpoint.format,
-            "identity": openai.get(digest) or identify(checkpoint.tensors),
+            "identity": published.get(digest) or identify(checkpoint.tensors),
         },
     }
     return checkpoint, description
