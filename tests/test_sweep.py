@@ -110,11 +110,10 @@ def test_a_failed_job_is_a_row_and_the_repaired_sweep_computes_it_alone(
 def job_folder(sweep: Path, name: str, limit: int) -> Path:
     """The folder of a job with this limit, with the file of its config that Hydra writes there."""
     hydra = {"sweep": {"dir": str(sweep)}, "output_subdir": ".hydra", "runtime": {"output_dir": "???"}}
-    config = OmegaConf.create({"stage": {"name": "eval"}, "dataset": {"limit": limit}})
-    whole = OmegaConf.create({"stage": {"name": "eval"}, "dataset": {"limit": limit}, "hydra": hydra})
-    folder = sweep / sweeps.job_folder(name, _root_=whole)
+    config = {"stage": {"name": "eval"}, "dataset": {"limit": limit}}
+    folder = sweep / sweeps.job_folder(name, _root_=OmegaConf.create({**config, "hydra": hydra}))
     (folder / ".hydra").mkdir(exist_ok=True)
-    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    OmegaConf.save(OmegaConf.create(config), folder / ".hydra" / "config.yaml")
     return folder
 
 

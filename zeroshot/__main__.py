@@ -66,7 +66,7 @@ def command(arguments: list[str]) -> int:
     sys.argv[1:] = [*overrides, *flags]  # Hydra takes overrides in one piece, and before a flag with an optional value
     register()
     sweep.register_resolvers()
-    setattr(hydra_utils, "run_and_report", lambda func: func())  # noqa: B010  # `main` explains errors in one line
+    hydra_utils.run_and_report = lambda func: func()  # `main` explains errors in one line
     status, interrupted = 0, False
     try:
         hydra.main(config_path=str(source_folder("conf")), config_name="config", version_base="1.3")(task)()

@@ -151,7 +151,7 @@ def test_two_runs_side_by_side_show_what_differs(tmp_path: Path) -> None:
         "recall by class      A      B  difference",
         "cat              50.00  75.00      +25.00",
         "",
-        "1 of 4 images that both have have different predictions",
+        "1 of 4 images of both runs have different predictions",
     ]
     assert "config: no difference" in comparison.format_comparison(first, first)
 

@@ -33,7 +33,7 @@ def find_images(places: Sequence[str]) -> list[str]:
     if unread:
         more = f"; and {len(unread) - FILES_NAMED} more" if len(unread) > FILES_NAMED else ""
         listed = "; ".join(printable(each) for each in unread[:FILES_NAMED])
-        log.warning("skipped, not of an image format: %s%s", listed, more)
+        log.warning("%d skipped: %s%s", len(unread), listed, more)
     if not found:
         raise ZeroshotError("stage.images is empty: give a file, a folder, a glob, a URL or a list of them")
     return found

@@ -53,9 +53,8 @@ def about(record: Record, folder: Path) -> dict[str, Any]:
 
 def command(record: Record) -> str:
     """The command line that repeats a run, as a shell takes it."""
-    return shlex.join(
-        ["python", "-m", "zeroshot", *(record["command"] if "command" in record else record["overrides"])]
-    )
+    arguments = record["command"] if "command" in record else record["overrides"]
+    return shlex.join(["python", "-m", "zeroshot", *arguments])
 
 
 def _evaluated(folder: Path, record: Record, images: Sequence[Picture] | None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def format_comparison(first: Path, second: Path) -> str:
         ours, theirs = (_column(folder / PREDICTIONS, "index", "prediction_id") for folder in (first, second))
         shared = ours.keys() & theirs.keys()
         flips = sum(ours[index] != theirs[index] for index in shared)
-        parts.append(f"{flips} of {len(shared)} images that both have have different predictions\n")
+        parts.append(f"{flips} of {len(shared)} images of both runs have different predictions\n")
     return "\n".join(parts)
 
 
