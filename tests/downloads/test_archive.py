@@ -94,7 +94,9 @@ def test_an_archive_that_is_cut_leaves_nothing(tmp_path: Path, tenths: int) -> N
     assert visible(tmp_path) == {"whole.tar.gz", "a.tar.gz"}
 
 
-@pytest.mark.parametrize("content", [b"<html></html>", gzip.compress(b"no tar"), gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"<html></html>", gzip.compress(b"no tar"), gzip.compress(b"")], ids=["page", "gzip", "empty gzip"]
+)
 def test_what_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(ZeroshotError, match=r"a\.tar\.gz: can't be unpacked"):
