@@ -52,7 +52,8 @@ def composed(*overrides: str) -> Config:
 def test_every_option_of_every_group_composes(group: str, name: str) -> None:
     config = composed(f"{group}={name}", *NEEDED.get(name, []))
     if group in ("model", "dataset", "prompt", "stage"):
-        assert getattr(config, group).name == name
+        own_data = {"image_folder": "photos", "csv": "photos.csv"}
+        assert getattr(config, group).name == own_data.get(name, name)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -165,6 +166,27 @@ def test_a_mistake_is_one_line_that_names_its_key(override: str, expected: str) 
 def test_a_data_set_without_its_root_says_how_to_give_it() -> None:
     with pytest.raises(ZeroshotError, match=r"^dataset\.root has no value: type dataset\.root=VALUE$"):
         composed("dataset=image_folder")
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [("my/photos", "photos"), ("photos/", "photos"), ("imagenet/val", "imagenet/val"), ("a/b/Test", "b/Test")],
+)
+def test_a_data_set_of_ones_own_has_the_name_of_its_folder(root: str, name: str) -> None:
+    assert composed("dataset=image_folder", f"dataset.root={root}").dataset.name == name
+
+
+def test_a_data_set_that_has_a_name_keeps_it() -> None:
+    assert composed("dataset=image_folder", "dataset.root=a", "dataset.name=birds").dataset.name == "birds"
+    assert composed("dataset.root=elsewhere").dataset.name == "cifar100"
+
+
+@pytest.mark.parametrize(
+    ("templates", "name"),
+    [('["a photo of a {}."]', "photo"), ('["the {}"]', "the {}"), ('["a {}","the {}"]', "2 own templates")],
+)
+def test_changed_templates_do_not_have_the_name_of_the_set(templates: str, name: str) -> None:
+    assert composed("prompt=photo", f"prompt.templates={templates}").prompt.name == name
 
 
 def test_interpolation_in_the_users_text_is_kept_as_text() -> None:

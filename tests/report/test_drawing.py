@@ -14,6 +14,7 @@ from PIL import Image
 from tests.report.made_runs import Pictures, embedded, evaluated, failed, image_set, predicted, swept
 from zeroshot import report
 from zeroshot.report import draw_index, draw_run, draw_sweep
+from zeroshot.runs import table
 
 EVIL = "<script>alert(1)</script>"
 NAMES = [EVIL, 'a "quoted" & <b>bold</b> ${name} $x$', "{{ 7 * 7 }}", "向日葵", "bird's nest", "</style></script>"]
@@ -197,6 +198,26 @@ def test_the_index_lists_runs_newest_first_and_draws_the_pages_that_are_missing(
     assert len(links) == 5
     assert all((tmp_path / link).is_file() for link in links)
     assert "2026-11-25/11-00-00_killed" in page
+
+
+def test_a_sweep_and_the_index_show_the_options_in_which_runs_differ(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweeps" / "one"
+    for limit in (10, 20):
+        job = evaluated(sweep / f"{limit}_job", image_set(limit, ["a", "b"]))
+        record = json.loads((job / "result.json").read_text(encoding="utf-8"))
+        record["overrides"] += [f"dataset.limit={limit}", "hydra.verbose=false"]
+        record["config_digest"] = str(limit)
+        record["dataset"]["split_size"] = 20
+        (job / "result.json").write_text(json.dumps(record), encoding="utf-8")
+    table.write(sweep)
+    page = text(draw_sweep(sweep))
+    assert page.count("dataset.limit=10") == page.count("dataset.limit=20") == 2, "in its bar and in its row"
+    assert "hydra.verbose" not in page
+    index = text(draw_index(tmp_path))
+    assert "dataset.limit=10" in index
+    assert "dataset.limit=20" in index
+    assert "cifar100, 10 of 20 images</title>" in text(sweep / "10_job" / "report.html")
+    assert "cifar100</title>" in text(sweep / "20_job" / "report.html")
 
 
 def test_an_empty_folder_has_an_index_that_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The runs over time: one line each, also when many end together; the table of them, and two side by side."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,13 @@ def test_an_index_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
             index.read(tmp_path)
 
 
+def test_a_line_is_added_to_an_index_of_an_earlier_version(tmp_path: Path) -> None:
+    earlier = [column for column in index.COLUMNS if column != "overrides"]
+    (tmp_path / "index.csv").write_text(",".join(earlier) + "\n", encoding="utf-8")
+    index.add(run(tmp_path / "a"), tmp_path)
+    assert [(line["folder"], line["overrides"]) for line in index.read(tmp_path)] == [("a", "")]
+
+
 def test_an_index_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     index.add(run(tmp_path / "a"), tmp_path / "file")
@@ -154,6 +162,17 @@ def test_two_runs_side_by_side_show_what_differs(tmp_path: Path) -> None:
         "1 of 4 images of both runs have different predictions",
     ]
     assert "config: no difference" in comparison.format_comparison(first, first)
+
+
+def test_runs_on_other_images_are_not_compared_in_their_metrics(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.75)
+    record = json.loads((second / "result.json").read_text(encoding="utf-8"))
+    record["dataset"]["fingerprint"] = "e" * 64
+    (second / "result.json").write_text(json.dumps(record), encoding="utf-8")
+    text = comparison.format_comparison(first, second)
+    assert "images (fingerprint)" in text
+    assert text.endswith("different images or classes: their metrics are not compared\n")
+    assert "top1" not in text
 
 
 def test_a_failed_run_is_compared_by_its_config(tmp_path: Path) -> None:

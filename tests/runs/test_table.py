@@ -18,6 +18,7 @@ def job(
     overrides: tuple[str, ...] = (),
     model: str = "tiny",
     prompt: str = "plain",
+    size: int = 10,
     **more: Any,
 ) -> None:
     """A job's folder, with its record if it came to one."""
@@ -30,7 +31,7 @@ def job(
     if top1 is not None:
         record |= {
             "metrics": {"top1": top1, "top5": None, "mean_per_class_recall": 0.5, "ece": 0.1, "correct": 5},
-            "dataset": {"size": 10},
+            "dataset": {"size": size},
             "references": [{"source": "somebody", "top1": 0.5, "delta": top1 - 0.5}],
             "timing": {"images_per_s": 12.34, "total_s": 0.81},
         }
@@ -89,6 +90,15 @@ def test_overrides_that_differ_are_a_column(tmp_path: Path) -> None:
     ]
 
 
+def test_an_override_with_spaces_is_one_option_and_the_choice_of_a_prompt_is_none(tmp_path: Path) -> None:
+    job(tmp_path, "0", "a", 0.25, ("prompt=photo", "prompt.templates=[a photo of a {}, the {}]", "hydra.verbose=true"))
+    job(tmp_path, "1", "b", 0.75, ("prompt=plain", "prompt.templates=[a photo of a {}, a {}]"))
+    assert table.differing_options(table.rows(tmp_path)) == [
+        "prompt.templates=[a photo of a {}, the {}]",
+        "prompt.templates=[a photo of a {}, a {}]",
+    ]
+
+
 def test_several_prompts_make_a_matrix_where_a_pair_has_one_run(tmp_path: Path) -> None:
     job(tmp_path, "0", "a", 0.25, model="small", prompt="plain")
     job(tmp_path, "1", "b", 0.5, model="small", prompt="photo")
@@ -102,8 +112,15 @@ def test_several_prompts_make_a_matrix_where_a_pair_has_one_run(tmp_path: Path) 
         "| small | 25.00 |  50.00 |\n"
         "| large | 75.00 | failed |\n"
     )
+    assert len(table.matrices(table.rows(tmp_path))) == 1
     job(tmp_path, "4", "e", 0.5, model="small", prompt="plain")
     assert "models × prompts" not in table.markdown(table.rows(tmp_path))
+
+
+def test_runs_on_other_images_make_no_matrix(tmp_path: Path) -> None:
+    job(tmp_path, "0", "a", 0.25, prompt="plain")
+    job(tmp_path, "1", "b", 0.5, prompt="photo", size=7)
+    assert table.matrices(table.rows(tmp_path)) == []
 
 
 def test_a_file_of_hydras_that_was_cut_short_leaves_an_unfinished_row(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from zeroshot.config.explain import explain
-from zeroshot.config.named import names
+from zeroshot.config.named import name_own_choices, names
 from zeroshot.config.paths import expand_path, home, source_folder
 from zeroshot.config.schema import Config
 from zeroshot.config.validate import resolved
@@ -76,6 +76,7 @@ def compose(
             for group in groups:
                 node = node[group]
             node[last] = value
+    name_own_choices(config)
     return config
 
 

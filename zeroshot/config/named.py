@@ -1,10 +1,11 @@
-"""The models and prompt sets that `conf/` names, read without Hydra."""
+"""The names of models, data sets and prompt sets: those of `conf/`, read without Hydra, and those of own ones."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
-from zeroshot.config.paths import source_folder
+from zeroshot.config.paths import expand_path, source_folder
 from zeroshot.config.schema import Model
 from zeroshot.models.architecture import Architecture
 
@@ -62,3 +63,27 @@ def dataset_names_by_folder() -> dict[str, str]:
 def prompt_templates(name: str) -> list[str]:
     """The templates of a prompt set of `conf/prompt/`."""
     return list(OmegaConf.load(source_folder("conf") / "prompt" / f"{name}.yaml").templates)
+
+
+def name_own_choices(config: dict[str, Any]) -> None:
+    """Names what is not as `conf/` has it: a data set in a folder or a file by that, changed templates as such.
+
+    Two runs whose data or prompts differ so do not have the same name in a table. A config with mistakes is left to
+    `validate.checked`.
+    """
+    match config.get("dataset"):
+        case {"name": name, "kind": kind, "root": str(root)} if name == kind and root != MISSING:
+            config["dataset"]["name"] = _name_of_path(expand_path(root))
+    match config.get("prompt"):
+        case {"name": name, "templates": [*templates]} if name in names("prompt"):
+            if templates != prompt_templates(name):
+                changed = str(templates[0]) if len(templates) == 1 else f"{len(templates)} own templates"
+                config["prompt"]["name"] = changed
+
+
+def _name_of_path(path: Path) -> str:
+    """A path's last part, with the folder above it where that is the name of a split."""
+    from zeroshot.data.image_folder import SPLITS  # needs numpy
+
+    whole = path.absolute()
+    return f"{whole.parent.name}/{whole.name}" if whole.name.lower() in SPLITS else whole.name

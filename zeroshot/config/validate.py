@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zeroshot.config.explain import explain
-from zeroshot.config.named import architecture
+from zeroshot.config.named import architecture, name_own_choices
 from zeroshot.config.schema import DATASETS, STAGES, Config, Device, Model, Predict, Prompt, Report
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Architecture
@@ -20,6 +20,7 @@ OPTIONAL_SIZES = ("vision_heads", "text_heads", "vision_mlp_width")
 
 def resolved(composed: DictConfig) -> dict[str, Any]:
     """The composed config as plain values: our files' interpolations are resolved, those in the user's texts are kept.
+    Data sets and prompts of the user's own are named by what they are.
 
     Raises:
         ZeroshotError: an interpolation can't be resolved.
@@ -32,6 +33,7 @@ def resolved(composed: DictConfig) -> dict[str, Any]:
         raise ZeroshotError(explain(error)) from error
     for (group, key), text in texts.items():
         config[group][key] = text
+    name_own_choices(config)
     return config  # type: ignore[no-any-return]
 
 

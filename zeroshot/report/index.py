@@ -9,6 +9,7 @@ from zeroshot.report.intervals import Interval, wilson
 from zeroshot.report.page import render
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
+from zeroshot.runs import table
 from zeroshot.runs.record import Record
 
 PAGE = "report.html"
@@ -28,6 +29,7 @@ class Run:
     model: str
     dataset: str
     prompt: str
+    options: str  # the overrides that no other column shows
     images: int | None
     top1: float | None
     interval: Interval | None
@@ -95,7 +97,7 @@ def _run(root: Path, folder: Path, record: Record | None) -> Run:
     page = f"{place}/{PAGE}" if (folder / PAGE).is_file() else None
     sweep = folder.parent.relative_to(root).as_posix() if (folder.parent / SWEEP).is_file() else None
     if record is None:
-        return Run(place, page, sweep, "", "", "", "", "", None, None, None, None, None, None, UNFINISHED)
+        return Run(place, page, sweep, "", "", "", "", "", "", None, None, None, None, None, None, UNFINISHED)
     config, metrics = record["config"], record.get("metrics")
     named = [str(config[group].get("name", "")) if isinstance(config.get(group), dict) else "" for group in GROUPS]
     references = record.get("references") or [{"top1": None, "delta": None}]
@@ -110,6 +112,7 @@ def _run(root: Path, folder: Path, record: Record | None) -> Run:
         named[0],
         "" if predicts else named[1],
         named[2],
+        " ".join(table.own_options(record["overrides"])),
         size,
         metrics["top1"] if metrics else None,
         wilson(metrics["correct"], record["dataset"]["size"]) if metrics else None,

@@ -21,7 +21,7 @@ KEYS = ("model", "dataset", "prompt")
 
 
 @dataclass(frozen=True)
-class Matrix:
+class Heatmap:
     """Top-1 of models (rows) by prompt sets (columns) on one data set; None where there was no run."""
 
     dataset: str
@@ -30,12 +30,9 @@ class Matrix:
     shares: list[list[float | None]]
 
     @property
-    def least(self) -> float:
-        return min(share for line in self.shares for share in line if share is not None)
-
-    @property
-    def most(self) -> float:
-        return max(share for line in self.shares for share in line if share is not None)
+    def known(self) -> list[float]:
+        """The shares that are there."""
+        return [share for line in self.shares for share in line if share is not None]
 
 
 def draw(page: Path) -> None:
@@ -44,11 +41,12 @@ def draw(page: Path) -> None:
     rows = table.rows(folder)
     done = [row for row in rows if row["top1"] is not None]
     finished = {row["folder"]: _finished(folder / row["folder"]) for row in rows}
-    matrices = prompt_matrices(done)
-    named = {key: {row[key] for row in rows if row[key] is not None} for key in KEYS}  # an unfinished job tells no name
+    matrices = heatmaps(done)
+    named = {key: {row[key] for row in rows if row[key] is not None} for key in KEYS}  # some have none yet
     context: dict[str, Any] = {
         "title": folder.name,
         "rows": rows,
+        "options": dict(zip((row["folder"] for row in rows), table.differing_options(rows), strict=True)),
         "pages": {row["folder"] for row in rows if (folder / row["folder"] / page.name).is_file()},
         "done": len(done),
         "failed": sum(row["top1"] is None and finished[row["folder"]] != "" for row in rows),
@@ -67,9 +65,13 @@ def draw(page: Path) -> None:
 
 
 def bars(done: Sequence[Row]) -> list[Bar]:
-    """A bar a run, named by what tells it from the others, at worst by its folder."""
+    """A bar a run, named by what differs from other runs, at worst by its folder."""
     varying = [key for key in KEYS if len({row[key] for row in done}) > 1] or ["model"]
-    names = [" · ".join(str(row[key]) for key in varying) for row in done]
+    options = table.differing_options(done)
+    names = [
+        " · ".join([*(str(row[key]) for key in varying), *([own] if own else [])])
+        for row, own in zip(done, options, strict=True)
+    ]
     if len(set(names)) < len(names):
         names = [row["folder"] for row in done]
     listed = [Bar(name, row["top1"], interval(row), row["published"]) for name, row in zip(names, done, strict=True)]
@@ -81,21 +83,20 @@ def interval(row: Row) -> tuple[float, float]:
     return wilson(round(row["top1"] * row["images"]), row["images"])
 
 
-def prompt_matrices(done: Sequence[Row]) -> list[Matrix]:
-    """A matrix for each data set on which more than one prompt set was run, and each model but once with each."""
-    made = []
-    for dataset in dict.fromkeys(row["dataset"] for row in done):
-        own = [row for row in done if row["dataset"] == dataset]
-        models = list(dict.fromkeys(row["model"] for row in own))
-        prompts = list(dict.fromkeys(row["prompt"] for row in own))
-        shares = {(row["model"], row["prompt"]): row["top1"] for row in own}
-        if len(prompts) < 2 or len(shares) < len(own):
-            continue
-        made.append(Matrix(dataset, models, prompts, [[shares.get((m, p)) for p in prompts] for m in models]))
-    return made
+def heatmaps(done: Sequence[Row]) -> list[Heatmap]:
+    """Top-1 of the matrices of finished runs."""
+    return [
+        Heatmap(
+            each.dataset,
+            each.models,
+            each.prompts,
+            [[None if row is None else row["top1"] for row in line] for line in each.rows],
+        )
+        for each in table.matrices(done)
+    ]
 
 
-def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Matrix]) -> None:
+def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Heatmap]) -> None:
     from zeroshot.report import figures
 
     folder.mkdir(exist_ok=True)

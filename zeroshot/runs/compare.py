@@ -31,14 +31,18 @@ def format_comparison(first: Path, second: Path) -> str:
             if "metrics" not in record:
                 parts.append(f"{name} has no metrics: {record.get('error', 'it is not an evaluation')}\n")
         return "\n".join(parts)
+    if records[0]["dataset"]["fingerprint"] != records[1]["dataset"]["fingerprint"]:
+        parts.append("A and B were evaluated on different images or classes: their metrics are not compared\n")
+        return "\n".join(parts)
     figures = [Column("A"), Column("B"), Column("difference")]
     parts.append(_part("metrics", figures, _metrics(*records)))
     parts.append(_part("recall by class", figures, _classes(first, second)))
-    if records[0]["dataset"]["fingerprint"] == records[1]["dataset"]["fingerprint"]:
-        ours, theirs = (_column(folder / PREDICTIONS, "index", "prediction_id") for folder in (first, second))
-        shared = ours.keys() & theirs.keys()
-        flips = sum(ours[index] != theirs[index] for index in shared)
-        parts.append(f"{flips} of {len(shared)} images of both runs have different predictions\n")
+    ours, theirs = (_column(folder / PREDICTIONS, "index", "prediction_id") for folder in (first, second))
+    shared = ours.keys() & theirs.keys()
+    if len(shared) < max(len(ours), len(theirs)):
+        parts.insert(2, f"A has {len(ours)} images, B has {len(theirs)}, {len(shared)} are in both\n")
+    flips = sum(ours[index] != theirs[index] for index in shared)
+    parts.append(f"{flips} of {len(shared)} images of both runs have different predictions\n")
     return "\n".join(parts)
 
 

@@ -31,13 +31,16 @@ COLUMNS = (
     "status",
     "folder",
     "config_digest",
+    "overrides",
 )
+OPTIONAL = {"overrides"}  # columns that files of earlier versions lack
 PRINTED = {
     "finished": Column("finished (UTC)", right=False),
     "stage": Column("stage", right=False, drop_priority=6),
     "model": Column("model", right=False),
     "dataset": Column("dataset", right=False, drop_priority=2),
     "prompt": Column("prompt", right=False, drop_priority=1),
+    "overrides": Column("options", right=False, long=True),
     "images": Column("images", drop_priority=5),
     "top1": Column("top-1"),
     "top5": Column("top-5", drop_priority=4),
@@ -69,12 +72,14 @@ def add(folder: Path, root: Path = ROOT) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".index.lock"), path.open("a+", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            columns: Sequence[str] = COLUMNS
             if file.tell() == 0:
-                writer.writerow(COLUMNS)
-            elif _cut_short(path):
-                file.write("\n")
-            writer.writerow("" if row[column] is None else row[column] for column in COLUMNS)
+                csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+            else:
+                columns = _header(path)
+                if _cut_short(path):
+                    file.write("\n")
+            csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n").writerow(row)
     except OSError as error:
         log.warning("%s: this run's line can't be written (%s)", path, error.strerror or error)
 
@@ -89,7 +94,7 @@ def read(root: Path) -> list[Line]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restkey="more", restval=None)
-            lines = [dict(line) for line in reader]
+            lines = [line | dict.fromkeys(OPTIONAL - set(line), "") for line in reader]
             header = reader.fieldnames or []
     except FileNotFoundError as error:
         raise ZeroshotError(
@@ -97,7 +102,7 @@ def read(root: Path) -> list[Line]:
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ZeroshotError(f"{path} can't be read as CSV ({error}): remove it") from error
-    if not set(COLUMNS) <= set(header):
+    if not set(COLUMNS) - OPTIONAL <= set(header):
         raise ZeroshotError(f"{path} is not a history of runs (columns are missing): move it elsewhere")
     whole = [line for line in lines if "more" not in line and None not in line.values()]
     if len(whole) < len(lines):
@@ -119,7 +124,11 @@ def select(lines: Sequence[Line], patterns: dict[str, Sequence[str] | None]) -> 
 
 def format_history(lines: Sequence[Line]) -> str:
     """The lines as a table: fitted and coloured for a terminal, otherwise plain."""
-    texts = [[_cell(line[column], column) for column in PRINTED] for line in lines]
+    options = [" ".join(table.own_options(line["overrides"].split(" "))) for line in lines]
+    texts = [
+        [_cell(line[column], column) if column != "overrides" else own or "–" for column in PRINTED]
+        for line, own in zip(lines, options, strict=True)
+    ]
     colours = [terminal.RED if line["status"] != table.OK else "" for line in lines]
     return terminal.draw(
         list(PRINTED.values()), texts, colours if terminal.coloured() else (), terminal.width_of_stdout()
@@ -133,6 +142,11 @@ def _cell(text: str, column: str) -> str:
         with suppress(ValueError):  # another text is shown as it is
             return table.cell(float(text), column)
     return text or "–"
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def _cut_short(path: Path) -> bool:

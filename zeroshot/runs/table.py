@@ -1,6 +1,7 @@
 """The table of a sweep: one row per config, failed and unfinished jobs among them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,20 @@ TITLES = {
 OK = "ok"
 UNFINISHED = "unfinished"
 MATRIX = "models × prompts"
+OWN_COLUMNS = ("model=", "dataset=", "prompt=", "experiment=", "hydra.", "hydra/")
 COLOURS = {OK: "", UNFINISHED: terminal.YELLOW}
 
-Row = dict[str, Any]  # COLUMNS, and `source`, who published the figure
+Row = dict[str, Any]  # COLUMNS; `source`, who published the figure; `options`, the overrides as a list
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The runs of models (rows) by prompt sets (columns) on one data set; None where there is none."""
+
+    dataset: str
+    models: list[str]
+    prompts: list[str]
+    rows: list[list[Row | None]]
 
 
 def rows(sweep: Path) -> list[Row]:
@@ -138,7 +150,7 @@ def row(folder: Path, record: Record) -> Row:
     """The row of one run, from its record; a value that the record lacks is None."""
     found = _named(folder, record["config"]) | {
         "status": record.get("error", OK),
-        "overrides": " ".join(record["overrides"]),
+        **_overrides(record["overrides"]),
         "config_digest": record["config_digest"],
     }
     if "timing" in record:
@@ -169,7 +181,7 @@ def cell(value: Any, column: str) -> str:
 
 def _tables(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[str]]]]:
     """The tables with their captions: the rows, and models × prompts where a data set has several prompts."""
-    options = _options(listed)
+    options = differing_options(listed)
     same = {key: {each[key] for each in listed} - {None} for key in ("dataset", "prompt", "images")}
     left_out = [key for key, values in same.items() if len(values) < 2]
     if not any(options):
@@ -185,22 +197,30 @@ def _tables(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[st
     caption = ", ".join(captions[key].format(*values) for key, values in same.items() if len(values) == 1)
     sources = sorted({each["source"] for each in listed if each["source"]})
     caption += f"; published by {', '.join(sources)}" if sources else ""
-    return [(caption, [TITLES[key] for key in keys], lines), *_matrices(listed)]
+    return [(caption, [TITLES[key] for key in keys], lines), *map(_drawn, matrices(listed))]
 
 
-def _matrices(listed: Sequence[Row]) -> list[tuple[str, list[Column], list[list[str]]]]:
-    """Top-1 of models × prompts for each data set with several prompts, where one run is all that a pair has."""
+def matrices(listed: Sequence[Row]) -> list[Matrix]:
+    """A matrix for each data set with several prompts, where a pair has one run, all on the same number of images."""
     found = []
     for dataset in dict.fromkeys(each["dataset"] for each in listed):
         part = [each for each in listed if each["dataset"] == dataset]
         pairs = {(each["model"], each["prompt"]): each for each in part}
-        models, prompts = dict.fromkeys(model for model, _ in pairs), dict.fromkeys(prompt for _, prompt in pairs)
-        if len(prompts) < 2 or len(pairs) < len(part):
+        models = list(dict.fromkeys(model for model, _ in pairs))
+        prompts = list(dict.fromkeys(prompt for _, prompt in pairs))
+        if len(prompts) < 2 or len(pairs) < len(part) or len({each["images"] for each in part} - {None}) > 1:
             continue
-        lines = [[str(model), *(_top1(pairs.get((model, prompt))) for prompt in prompts)] for model in models]
-        columns = [Column("model", right=False), *(Column(str(prompt)) for prompt in prompts)]
-        found.append((f"Top-1 on {dataset}, {MATRIX}", columns, lines))
+        found.append(
+            Matrix(dataset, models, prompts, [[pairs.get((model, prompt)) for prompt in prompts] for model in models])
+        )
     return found
+
+
+def _drawn(matrix: Matrix) -> tuple[str, list[Column], list[list[str]]]:
+    """A matrix as a table with its caption."""
+    lines = [[str(model), *map(_top1, line)] for model, line in zip(matrix.models, matrix.rows, strict=True)]
+    columns = [Column("model", right=False), *(Column(str(prompt)) for prompt in matrix.prompts)]
+    return f"Top-1 on {matrix.dataset}, {MATRIX}", columns, lines
 
 
 def _turned(columns: list[Column], lines: list[list[str]]) -> tuple[list[Column], list[list[str]]]:
@@ -217,15 +237,20 @@ def _top1(found: Row | None) -> str:
     return "failed"
 
 
-def _options(listed: Sequence[Row]) -> list[str]:
-    """The overrides in which the rows differ, beside model, data set and prompt."""
-    sets = [(each["overrides"] or "").split(" ") for each in listed]
-    in_all = set.intersection(*map(set, sets)) if sets else set()
-    own_columns = ("model=", "dataset=", "prompt=", "experiment=")
-    return [
-        " ".join(override for override in overrides if override not in in_all and not override.startswith(own_columns))
-        for overrides in sets
-    ]
+def differing_options(listed: Sequence[Row]) -> list[str]:
+    """The overrides in which each row differs from others, beside those that choose model, data set and prompt."""
+    sets = [set(each["options"] or ()) for each in listed]
+    in_all = set.intersection(*sets) if sets else set()
+    return [" ".join(each for each in own_options(row["options"] or ()) if each not in in_all) for row in listed]
+
+
+def own_options(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a run that no column of its own shows."""
+    return [each for each in overrides if not each.startswith(OWN_COLUMNS)]
+
+
+def _overrides(overrides: Sequence[str]) -> Row:
+    return {"overrides": " ".join(overrides), "options": list(overrides)}
 
 
 def _unfinished(folder: Path) -> Row:
@@ -233,7 +258,7 @@ def _unfinished(folder: Path) -> Row:
     config, overrides = _loaded(folder / ".hydra" / "config.yaml"), _loaded(folder / ".hydra" / "overrides.yaml")
     return _named(folder, config if isinstance(config, dict) else {}) | {
         "status": UNFINISHED,
-        "overrides": " ".join(map(str, overrides)) if isinstance(overrides, list) else None,
+        **(_overrides([str(each) for each in overrides]) if isinstance(overrides, list) else {}),
     }
 
 
@@ -251,7 +276,7 @@ def _named(folder: Path, config: dict[str, Any]) -> Row:
         group: config[group].get("name") if isinstance(config.get(group), dict) else None
         for group in ("model", "dataset", "prompt")
     }
-    return dict.fromkeys((*COLUMNS, "source")) | names | {"folder": folder.name}
+    return dict.fromkeys((*COLUMNS, "source", "options")) | names | {"folder": folder.name}
 
 
 def _loaded(path: Path) -> Any:

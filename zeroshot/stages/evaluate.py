@@ -75,6 +75,7 @@ def run(config: Config) -> StageResult:
         "labels": data.label_kind,
         "fingerprint": data.fingerprint,
         "size": len(evaluation.labels),
+        "split_size": len(data) + len(data.skipped),
         "classes": len(data.classes),
     }
     skipped = [*data.skipped, *(errors[place] for place in sorted(errors))]
@@ -99,7 +100,7 @@ def run(config: Config) -> StageResult:
 
 
 def describe_prompt(prompt: Prompt) -> dict[str, Any]:
-    """What the record says of the prompts; `modified` where they are not those of the set of that name."""
+    """What the record says of the prompts."""
     return {"name": prompt.name, "templates": list(prompt.templates), "class_names": prompt.class_names.value}
 
 
