@@ -155,7 +155,7 @@ def test_every_format_gives_the_same_parameters_to_the_last_bit(
     write, form, activation = FORMATS[kind]
     checkpoint = load(write(tmp_path, SIZES[name], weights[name]), SIZES[name])
     assert checkpoint.format == form
-    assert checkpoint.activation == activation
+    assert checkpoint.settings.activation == activation
     assert checkpoint.tensors.keys() == weights[name].keys()
     for each, values in checkpoint.tensors.items():
         assert values.shape == weights[name][each].shape
@@ -176,7 +176,7 @@ def test_a_scripted_archive_is_read_too(tmp_path: Path, weights: dict[str, Tenso
 def test_an_archive_with_the_plain_gelu_says_so(tmp_path: Path, weights: dict[str, Tensors]) -> None:
     model = build(SMALL, weights["small"], torch.nn.GELU)
     save_archive(model, SMALL, str(tmp_path / "gelu.pt"))
-    assert load(tmp_path / "gelu.pt", SMALL).activation == "gelu"
+    assert load(tmp_path / "gelu.pt", SMALL).settings.activation == "gelu"
 
 
 def test_what_is_saved_here_torch_reads(tmp_path: Path, weights: dict[str, Tensors]) -> None:
@@ -205,7 +205,7 @@ def test_open_clips_own_model_has_these_names(tmp_path: Path, weights: dict[str,
     config = {"model_cfg": {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text, "quick_gelu": True}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     checkpoint = load(tmp_path, SMALL)
-    assert checkpoint.activation == "quick_gelu"
+    assert checkpoint.settings.activation == "quick_gelu"
     assert tensor_digest(checkpoint.tensors) == tensor_digest(weights["small"])
 
 

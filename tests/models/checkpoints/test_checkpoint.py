@@ -37,6 +37,8 @@ from zeroshot.models.checkpoints import files as container
 from zeroshot.models.checkpoints.identity import file_digest, identify, tensor_digest
 from zeroshot.models.checkpoints.load import load
 from zeroshot.models.checkpoints.save import save
+from zeroshot.models.checkpoints.settings import Settings
+from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -172,7 +174,7 @@ def test_what_torch_itself_wrote_is_read(name: str, tmp_path: Path) -> None:
     path.write_bytes(gzip.decompress((FIXTURES / name).read_bytes()))
     checkpoint = load(path, Architecture(**told["architecture"]))
     assert checkpoint.format == told["files"][name]["format"]
-    assert checkpoint.activation == told["files"][name]["activation"]
+    assert checkpoint.settings.activation == told["files"][name]["activation"]
     assert tensor_digest(checkpoint.tensors) == told["digest"]
     assert len({values.tobytes() for values in checkpoint.tensors.values()}) == len(checkpoint.tensors)
 
@@ -413,7 +415,7 @@ def test_a_config_beside_the_weights_tells_the_activation(
     path = write_safetensors(tmp_path / "a", huggingface_names(drawn) if names == "huggingface" else drawn)
     for name, config in configs.items():
         (tmp_path / name).write_text(json.dumps(config))
-    assert load(path, SMALL).activation == expected
+    assert load(path, SMALL).settings.activation == expected
 
 
 @pytest.mark.parametrize(
@@ -424,7 +426,7 @@ def test_a_config_beside_the_weights_tells_the_activation(
         ("config.json", small_config(num_attention_heads=4), "vision_config.num_attention_heads is 4"),
         ("config.json", small_config(layer_norm_eps=1e-6), "layer_norm_eps is 1e-06"),
         ("config.json", {"model_type": "clip", "vision_config": [1]}, "can't be read as a config"),
-        ("open_clip_config.json", {**open_clip_config(), "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}, "mean is"),
+        ("open_clip_config.json", {**open_clip_config(), "preprocess_cfg": {"resize_mode": "longest"}}, "resize_mode"),
         ("open_clip_config.json", {"model_cfg": [1]}, "can't be read as a config"),
     ],
 )
@@ -437,18 +439,34 @@ def test_a_network_that_is_not_this_one_is_refused(
         load(path, SMALL)
 
 
-def test_pixels_that_are_normalised_otherwise_are_refused(tmp_path: Path, drawn: Written) -> None:
+HALF = (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "expected"),
+    [
+        ({}, (None, None, None)),
+        ({"image_mean": [0.4815, 0.4578, 0.4082], "image_std": list(OPENAI_STD)}, (OPENAI_MEAN, OPENAI_STD, None)),
+        ({"image_std": list(HALF), "size": 224}, (None, HALF, "shortest")),
+        ({"size": {"shortest_edge": 224}, "do_center_crop": True}, (None, None, "shortest")),
+        ({"size": {"height": 224, "width": 224}, "do_center_crop": False}, (None, None, "squash")),
+    ],
+)
+def test_a_preprocessor_beside_the_weights_says_mean_std_and_resize(
+    preprocessor: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path, drawn: Written
+) -> None:
     path = write_safetensors(tmp_path / "a", huggingface_names(drawn))
     (tmp_path / "config.json").write_text(json.dumps(small_config()))
-    openai = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(openai))
-    assert load(path, SMALL).activation == "gelu"
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**openai, "image_std": [0.5, 0.5, 0.5]}))
-    with pytest.raises(ZeroshotError, match=r"preprocessor_config\.json: image_std is \[0\.5, 0\.5, 0\.5\]"):
-        load(path, SMALL)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ZeroshotError, match=r"config\.json: can't be read as a config"):
-        load(path, SMALL)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    found = load(path, SMALL).settings
+    assert (found.mean, found.std, found.resize) == expected
+
+
+def test_open_clips_config_says_mean_std_and_resize(tmp_path: Path, drawn: Written) -> None:
+    path = write_safetensors(tmp_path / "a", drawn)
+    pixels = {"mean": list(HALF), "std": list(HALF), "resize_mode": "squash", "interpolation": "bicubic"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({**open_clip_config(), "preprocess_cfg": pixels}))
+    assert load(path, SMALL).settings == Settings("gelu", HALF, HALF, "squash")
 
 
 @pytest.mark.parametrize(
@@ -461,13 +479,18 @@ def test_pixels_that_are_normalised_otherwise_are_refused(tmp_path: Path, drawn:
         ("models--laion--CLIP-ViT-B-16-DataComp.XL-s13B-b90K/snapshots/0123/model.safetensors", "gelu"),
         ("models--openai--clip-vit-base-patch32/snapshots/0123/model.safetensors", "quick_gelu"),
         ("laion2b-experiments/mine.pt", None),
+        ("models--laion--CLIP-ViT-L-14-laion2B-s32B-b82K/snapshots/0/open_clip_model.safetensors", "gelu"),
+        ("models--timm--vit_base_patch32_clip_224.laion400m_e32/snapshots/0/model.safetensors", "quick_gelu"),
+        ("models--apple--DFN2B-CLIP-ViT-L-14-39B/snapshots/0/open_clip_pytorch_model.bin", "gelu"),
+        ("models--apple--DFN2B-CLIP-ViT-L-14/snapshots/0/open_clip_pytorch_model.bin", "quick_gelu"),
+        ("b32_400m.pt", None),
         ("mine.pt", None),
     ],
 )
 def test_a_known_name_tells_the_activation(name: str, expected: str | None, tmp_path: Path, drawn: Written) -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert load(write_safetensors(path, drawn), SMALL).activation == expected
+    assert load(write_safetensors(path, drawn), SMALL).settings.activation == expected
 
 
 @pytest.mark.parametrize(("gelu", "expected"), [("QuickGELU", "quick_gelu"), ("GELU", "gelu"), ("SiLU", None)])
@@ -475,18 +498,19 @@ def test_an_archive_tells_its_activation_by_the_class(
     gelu: str, expected: str | None, tmp_path: Path, drawn: Written
 ) -> None:
     path = write_script(tmp_path / "a.pt", drawn, "float32", gelu)
-    assert load(path, SMALL).activation == expected
+    assert load(path, SMALL).settings.activation == expected
     (tmp_path / "config.json").write_text(json.dumps(small_config("gelu")))
-    assert load(path, SMALL).activation == (expected or "gelu"), "the archive itself comes first"
+    assert load(path, SMALL).settings.activation == (expected or "gelu"), "the archive itself comes first"
 
 
-def test_a_saved_file_tells_its_activation(tmp_path: Path, drawn: Written) -> None:
-    save(drawn, tmp_path / "a", "float32", source="ViT-B-32.pt", activation="gelu")
-    assert load(tmp_path / "a", SMALL).activation == "gelu"
+def test_a_saved_file_says_its_settings(tmp_path: Path, drawn: Written) -> None:
+    trained = Settings("gelu", (0.5, 0.25, 0.1), OPENAI_STD, "squash")
+    save(drawn, tmp_path / "a", "float32", source="ViT-B-32.pt", settings=trained, licence="CC-BY-NC-4.0")
+    assert load(tmp_path / "a", SMALL).settings == trained
     save(drawn, tmp_path / "a", "float32")
-    assert load(tmp_path / "a", SMALL).activation is None
+    assert load(tmp_path / "a", SMALL).settings.activation is None
     write_safetensors(tmp_path / "a", drawn, activation="of another kind")
-    assert load(tmp_path / "a", SMALL).activation is None
+    assert load(tmp_path / "a", SMALL).settings.activation is None
 
 
 # identity

@@ -12,13 +12,13 @@ from zeroshot.models.checkpoints.safetensors_file import is_safetensors, read_sa
 from zeroshot.models.checkpoints.stored_tensors import Contents, DamagedError
 from zeroshot.models.checkpoints.torch_file import read_torch
 
-# The names of weights in a folder; the first that exists is used: Hugging Face's, then open_clip's.
+# The names of weights in a folder, Hugging Face's and open_clip's; the first that exists is used: safetensors first.
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
+    "open_clip_model.safetensors",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-    "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
 _LARGEST_INDEX = 2**24

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from zeroshot.errors import ZeroshotError, printable
 from zeroshot.models.architecture import VOCABULARY, Architecture
-from zeroshot.models.checkpoints.companion_config import find_activation
 from zeroshot.models.checkpoints.files import contents, weights_file
+from zeroshot.models.checkpoints.settings import UNKNOWN, Settings, find_settings
 from zeroshot.models.checkpoints.stored_tensors import Array, Contents, Stored
 from zeroshot.models.checkpoints.tensor_names import NAME_MAPS, NameMap, find_extra_check
 
@@ -28,15 +28,15 @@ class Checkpoint:
 
     `format` is the project whose tensor names the file uses, and its container: openai-torchscript, openai-torch,
     openai-safetensors, openai-ckpt, huggingface-safetensors, huggingface-torch, mindformers-ckpt, …
-    `tensors` have openai/CLIP's names and shapes, float32, C-contiguous. `activation` is "quick_gelu" or "gelu" where
-    the file, a config beside it or its name says so. `token_ids` [n] are the tokens whose embeddings the file contains,
-    where it does not contain all: the rows of the others are zero.
+    `tensors` have openai/CLIP's names and shapes, float32, C-contiguous. `settings` are what the file, a config beside
+    it or its name says of the activation, of pixels and of the resize. `token_ids` [n] are the tokens whose embeddings
+    the file contains, where it does not contain all: the rows of the others are zero.
     """
 
     path: Path
     format: str
     tensors: dict[str, NDArray[np.float32]]
-    activation: str | None = None
+    settings: Settings = UNKNOWN
     token_ids: NDArray[np.int64] | None = None
 
 
@@ -58,7 +58,7 @@ def load(
         _check_names(file, names, architecture, known, found, token_ids)
         _check_extras(file, names, architecture, found)
         tensors = {name: _read(names, name, found) for name in architecture.shapes()}
-        activation = found.activation or find_activation(file, names.name, architecture)
+        settings = found.settings.completed(find_settings(file, names.name, architecture))
         kind = f"{names.name}-{found.container}"
     broken = [name for name, tensor in tensors.items() if not np.isfinite([tensor.min(), tensor.max()]).all()]
     if broken:
@@ -67,7 +67,7 @@ def load(
         rows = np.zeros((VOCABULARY, architecture.text_width), np.float32)
         rows[token_ids] = tensors[TOKENS]
         tensors[TOKENS] = rows
-    return Checkpoint(file, kind, tensors, activation, token_ids)
+    return Checkpoint(file, kind, tensors, settings, token_ids)
 
 
 def _expected(names: NameMap, architecture: Architecture, tokens: int = VOCABULARY) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from zeroshot.errors import ZeroshotError, printable
+from zeroshot.models.checkpoints.settings import Settings
 from zeroshot.models.checkpoints.stored_tensors import (
     DTYPES,
     Array,
@@ -68,8 +69,7 @@ def read_safetensors(file: BinaryIO, path: Path) -> Contents:
                 f"{path}: '{printable(name)}' has {end - begin} bytes, which is not {list(shape)} of {dtype}"
             )
         tensors[name] = Stored(shape, dtype, partial(_read, file, 8 + length + begin, end - begin, dtype, shape))
-    activation = notes.get("activation")
-    return Contents("safetensors", tensors, activation if activation in ("quick_gelu", "gelu") else None)
+    return Contents("safetensors", tensors, Settings.from_metadata(notes))
 
 
 def _read(file: BinaryIO, offset: int, length: int, dtype: str, shape: tuple[int, ...]) -> Array:

@@ -11,6 +11,7 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Tensors
 from zeroshot.models.checkpoints.load import TOKEN_IDS, TOKENS
 from zeroshot.models.checkpoints.safetensors_file import write_safetensors
+from zeroshot.models.checkpoints.settings import UNKNOWN, Settings
 from zeroshot.models.checkpoints.stored_tensors import Array
 
 
@@ -21,12 +22,13 @@ def save(
     *,
     token_ids: NDArray[np.int64] | None = None,
     source: str = "",
-    activation: str | None = None,
+    settings: Settings = UNKNOWN,
+    licence: str | None = None,
 ) -> None:
     """Writes weights as safetensors with OpenAI's names, whole or not at all.
 
-    With `token_ids` [n] only those rows of the token embedding are written. `source` (what the weights were read from)
-    and `activation` go into the file's metadata, from which `load` reads the latter.
+    With `token_ids` [n] only those rows of the token embedding are written. `source` (what the weights were read from),
+    `settings` and `licence` go into the file's metadata, from which `load` reads the settings.
 
     Raises:
         ZeroshotError: float16 can't represent a value, or the file can't be written.
@@ -45,7 +47,8 @@ def save(
         "names": "openai/CLIP",
         "dtype": dtype,
         "source": source,
-        "activation": activation or "",
+        "licence": licence or "",
+        **settings.metadata(),
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

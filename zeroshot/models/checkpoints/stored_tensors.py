@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from zeroshot.models.checkpoints.settings import UNKNOWN, Settings
+
 Array = NDArray[Any]
 
 # Every dtype that a checkpoint may hold, as numpy reads its bytes. numpy has no bfloat16: see `from_bytes`.
@@ -46,7 +48,7 @@ class Contents:
 
     container: str
     tensors: dict[str, Stored]
-    activation: str | None = None
+    settings: Settings = UNKNOWN
 
 
 def item_size(dtype: str) -> int:

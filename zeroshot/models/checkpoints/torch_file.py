@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zeroshot.data.restricted_pickle import RefusedError
 from zeroshot.errors import ZeroshotError, printable
+from zeroshot.models.checkpoints.settings import Settings
 from zeroshot.models.checkpoints.stored_tensors import (
     DTYPES,
     Array,
@@ -54,7 +55,7 @@ def read_torch(file: BinaryIO, path: Path) -> Contents:
     except Exception as error:  # a broken zip or pickle fails in ways of its own
         reason = printable(error) or type(error).__name__
         raise ZeroshotError(f"{path}: a torch file that is cut short or damaged: get it again ({reason})") from error
-    return Contents("torchscript" if isinstance(tree, Module) else "torch", tensors, activation)
+    return Contents("torchscript" if isinstance(tree, Module) else "torch", tensors, Settings(activation))
 
 
 class _ContentError(Exception):

@@ -1,0 +1,181 @@
+"""What a network needs to know of its weights beside their shapes, from a config beside them or from their name."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from zeroshot.errors import ZeroshotError, printable
+from zeroshot.models.architecture import Activation, Architecture
+from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Resize
+
+_LARGEST_CONFIG = 2**22
+
+Colour = tuple[float, float, float]  # red, green, blue, as fractions of full intensity
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How weights were trained, as far as it is known: None is unknown.
+
+    `activation` is that of the MLPs; `mean` and `std` are those of the pixels; `resize` is how an image became square.
+    """
+
+    activation: str | None = None
+    mean: Colour | None = None
+    std: Colour | None = None
+    resize: str | None = None
+
+    def completed(self, other: "Settings") -> "Settings":
+        """These settings, and those of `other` where these are unknown."""
+        return Settings(*(getattr(self, each.name) or getattr(other, each.name) for each in fields(self)))
+
+    @classmethod
+    def from_metadata(cls, notes: Mapping[str, Any]) -> "Settings":
+        """The settings that `metadata` wrote; what is of another form is unknown."""
+        activation, resize = notes.get("activation"), notes.get("resize")
+        return cls(
+            activation if activation in get_args(Activation) else None,
+            _colour(str(notes.get("mean", "")).split()),
+            _colour(str(notes.get("std", "")).split()),
+            resize if resize in get_args(Resize) else None,
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """The known settings as texts, for the metadata of a safetensors file."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            name: value if isinstance(value, str) else " ".join(map(repr, value))
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+UNKNOWN = Settings()
+_OPENAI = (OPENAI_MEAN, OPENAI_STD, "shortest")
+_HALF = (0.5, 0.5, 0.5)
+
+# Parts of the names of weights on the Hugging Face hub and in open_clip's releases; the first that fits counts.
+# Source: open_clip's list of pretrained weights (version 3.3): `quick_gelu`, mean and std of each.
+_NAMES = {
+    "quickgelu": Settings("quick_gelu", *_OPENAI),
+    "openai--clip-vit": Settings("quick_gelu", *_OPENAI),
+    "l-14-laion2b": Settings("gelu", _HALF, _HALF, "shortest"),
+    "laion2b": Settings("gelu", *_OPENAI),
+    "datacomp": Settings("gelu", *_OPENAI),
+    "commonpool": Settings("gelu", *_OPENAI),
+    "l-14-39b": Settings("gelu", *_OPENAI),
+    "dfn2b": Settings("quick_gelu", *_OPENAI),
+    "metaclip": Settings("quick_gelu", *_OPENAI),
+    "b-16-laion400m": Settings("gelu", *_OPENAI),
+    "l-14-laion400m": Settings("gelu", *_OPENAI),
+    "patch32-clip-224.laion400m": Settings("quick_gelu", *_OPENAI),
+    "patch16-clip-224.laion400m": Settings("gelu", *_OPENAI),
+    "patch14-clip-224.laion400m": Settings("gelu", *_OPENAI),
+}
+
+
+def find_settings(file: Path, names: str, architecture: Architecture) -> Settings:
+    """The settings by the configs beside the weights, and by the weights' name where those don't say.
+
+    A config counts only if its sizes are those of `architecture`, since another model may be in the same folder.
+
+    Raises:
+        ZeroshotError: the config needs something that is not supported: another activation, different activations of
+            the towers, another number of heads, another epsilon.
+    """
+    found = UNKNOWN
+    readers = [("config.json", _huggingface), ("open_clip_config.json", _open_clip)]
+    for name, reader in readers if names == "huggingface" else reversed(readers):
+        config = file.parent / name
+        if not config.is_file():
+            continue
+        try:
+            found = found.completed(reader(config, architecture))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ZeroshotError(
+                f"{config}: can't be read as a config, which the activation depends on ({printable(error)})"
+            ) from error
+    # in the hub's cache only the folder is named after the model
+    words = [file.name, *(part for part in file.parts if part.startswith("models--"))]
+    words = [word.lower().replace("_", "-") for word in words]
+    by_name = next((each for part, each in _NAMES.items() if any(part in word for word in words)), UNKNOWN)
+    return found.completed(by_name)
+
+
+def _mapping(config: Path) -> dict[str, Any]:
+    with config.open("rb") as stream:
+        found = json.loads(stream.read(_LARGEST_CONFIG))
+    return found if isinstance(found, dict) else {}
+
+
+def _huggingface(config: Path, size: Architecture) -> Settings:
+    """From the config.json of a Hugging Face CLIPModel and its preprocessor; defaults are those of CLIPConfig."""
+    found = _mapping(config)
+    if found.get("model_type") != "clip":
+        return UNKNOWN
+    # the older `…_config_dict` overrides its namesake there
+    vision, text = (
+        {**(found.get(f"{part}_config") or {}), **(found.get(f"{part}_config_dict") or {})}
+        for part in ("vision", "text")
+    )
+    sizes = [vision.get("hidden_size", 768), vision.get("num_hidden_layers", 12), vision.get("patch_size", 32)]
+    if [*sizes, text.get("hidden_size", 512)] != _sizes(size):
+        return UNKNOWN
+    _require(config, "vision_config.num_attention_heads", vision.get("num_attention_heads", 12), size.vision_heads)
+    _require(config, "text_config.num_attention_heads", text.get("num_attention_heads", 8), size.text_heads)
+    _require(config, "vision_config.layer_norm_eps", vision.get("layer_norm_eps", 1e-5), 1e-5)
+    _require(config, "text_config.layer_norm_eps", text.get("layer_norm_eps", 1e-5), 1e-5)
+    activation = vision.get("hidden_act", "quick_gelu")
+    _require(config, "text_config.hidden_act", text.get("hidden_act", "quick_gelu"), activation)
+    if activation not in get_args(Activation):
+        raise ZeroshotError(f"{config}: hidden_act is {printable(activation)}; quick_gelu and gelu are supported")
+    preprocessor = config.with_name("preprocessor_config.json")
+    pixels = _mapping(preprocessor) if preprocessor.is_file() else {}
+    resize = None
+    if "size" in pixels:
+        side = pixels["size"]
+        squash = isinstance(side, dict) and "shortest_edge" not in side and not pixels.get("do_center_crop", True)
+        resize = "squash" if squash else "shortest"
+    return Settings(str(activation), _colour(pixels.get("image_mean")), _colour(pixels.get("image_std")), resize)
+
+
+def _open_clip(config: Path, size: Architecture) -> Settings:
+    """From the open_clip_config.json of an open_clip model, which uses the exact GELU unless it says otherwise."""
+    found = _mapping(config)
+    model = found.get("model_cfg") or {}
+    vision, text = model.get("vision_cfg") or {}, model.get("text_cfg") or {}
+    sizes = [vision.get("width"), vision.get("layers"), vision.get("patch_size"), text.get("width")]
+    if sizes != _sizes(size):
+        return UNKNOWN
+    _require(config, "vision_cfg.head_width", vision.get("head_width", 64), size.vision_width // size.vision_heads)
+    _require(config, "text_cfg.heads", text.get("heads", 8), size.text_heads)
+    pixels = found.get("preprocess_cfg") or {}
+    resize = pixels.get("resize_mode")
+    if resize not in (None, *get_args(Resize)):
+        raise ZeroshotError(f"{config}: resize_mode is {printable(resize)}; shortest and squash are supported")
+    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    return Settings(activation, _colour(pixels.get("mean")), _colour(pixels.get("std")), resize)
+
+
+def _sizes(size: Architecture) -> list[int]:
+    return [size.vision_width, size.vision_layers, size.patch_size, size.text_width]
+
+
+def _colour(values: Any) -> Colour | None:
+    """Three numbers; those that are OpenAI's to four digits are OpenAI's. None for an absent value."""
+    if not isinstance(values, list) or len(values) != 3:
+        return None
+    red, green, blue = (float(value) for value in values)
+    for known in (OPENAI_MEAN, OPENAI_STD):
+        if [round(value, 4) for value in (red, green, blue)] == [round(value, 4) for value in known]:
+            return known
+    return red, green, blue
+
+
+def _require(config: Path, key: str, found: object, used: object) -> None:
+    if found != used:
+        raise ZeroshotError(
+            f"{config}: {key} is {printable(found)}, but {used} is used here, so that its results would be wrong"
+        )
