@@ -18,6 +18,7 @@ from tests.models.checkpoints.broken_files import BROKEN, MARKER, Broken
 from zeroshot.models.checkpoints import load as checkpoint_load
 from zeroshot.models.checkpoints import save as checkpoint_save
 from zeroshot.models.checkpoints.identity import tensor_digest
+from zeroshot.models.checkpoints.settings import Settings
 
 # of the files that are cut or flipped at twenty places, a few: tests/models/test_weights.py reads them all
 TRIED = [broken for broken in BROKEN if "/20" not in broken.name or re.search(r" (3|12)/20", broken.name)]
@@ -53,7 +54,7 @@ def test_conversion_in_a_circle_keeps_the_bits(small: Command, tmp_path: Path, s
         assert {key: value.tobytes() for key, value in tensors.items()} == {
             key: value.tobytes() for key, value in draw(SMALL).items()
         }
-    assert f'"small": "{tensor_digest(draw(SMALL))}"' in first.stdout
+    assert f'"{tensor_digest(draw(SMALL))}": "small"' in first.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "b.safetensors"}  # and no run folder
     again = small("model=small", "stage=convert", "stage.output=a.safetensors")
     assert again.returncode == 1
@@ -162,7 +163,7 @@ def test_a_model_trained_with_gelu_is_not_scored_with_quick_gelu(
     small: Command, tmp_path: Path, small_weights: Path
 ) -> None:
     path = tmp_path / "gelu.safetensors"
-    checkpoint_save.save(draw(SMALL), path, activation="gelu")
+    checkpoint_save.save(draw(SMALL), path, settings=Settings("gelu"))
     done = small("model=small", f"model.weights.path={path}", "hydra.run.dir=out")
     assert done.returncode == 1
     assert "type model.activation=gelu" in done.stderr

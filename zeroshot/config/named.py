@@ -10,6 +10,7 @@ from zeroshot.config.schema import Model
 from zeroshot.models.architecture import Architecture
 
 if TYPE_CHECKING:
+    from zeroshot.models.checkpoints.settings import Settings
     from zeroshot.models.preprocess import Preprocessing
 
 
@@ -22,11 +23,24 @@ def known_models() -> dict[str, Model]:
     """The models of `conf/model/` by name."""
     models = {}
     for name in names("model"):
-        loaded = OmegaConf.load(source_folder("conf") / "model" / f"{name}.yaml")
-        model = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), loaded))
+        model = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), _model_file(name)))
         assert isinstance(model, Model)
         models[name] = model
     return models
+
+
+def _model_file(name: str) -> Any:
+    """A model's YAML, merged onto those that its `defaults` name."""
+    loaded: Any = OmegaConf.load(source_folder("conf") / "model" / f"{name}.yaml")
+    inherited = [each for each in loaded.pop("defaults", []) if each != "_self_"]
+    return OmegaConf.merge(*map(_model_file, inherited), loaded)
+
+
+def settings(model: Model) -> "Settings":
+    """The activation, the pixel statistics and the resize of a model."""
+    from zeroshot.models.checkpoints.settings import Settings  # needs numpy
+
+    return Settings(model.activation.value, _three(model.mean), _three(model.std), model.resize.value)
 
 
 def architecture(model: Model) -> Architecture:

@@ -252,6 +252,13 @@ class Check:
     name: str = "check"
 
 
+@dataclass
+class Models:
+    """The models of `conf/model/` in a table."""
+
+    name: str = "models"
+
+
 DATASETS: dict[str, type] = {"cifar": Cifar, "image_folder": ImageFolder, "csv": Csv, "shapes": Shapes}
 STAGES: dict[str, type] = {
     "eval": Eval,
@@ -260,6 +267,7 @@ STAGES: dict[str, type] = {
     "download": Download,
     "convert": Convert,
     "check": Check,
+    "models": Models,
 }
 
 

@@ -182,7 +182,7 @@ def _session(url: str) -> "requests.Session":
     session.mount("http://", HTTPAdapter(max_retries=retry))
     session.mount("https://", HTTPAdapter(max_retries=retry))
     token = os.environ.get("HF_TOKEN")
-    if token and urlsplit(url).netloc == urlsplit(_endpoint()).netloc:
+    if token and urlsplit(url).netloc == urlsplit(hub_endpoint()).netloc:
         session.auth = _Token(token)  # requests drops it where a redirect leads to another host
     return session
 
@@ -196,13 +196,14 @@ class _Token:
         return request
 
 
-def _endpoint() -> str:
+def hub_endpoint() -> str:
+    """The address of the Hugging Face hub, or of the mirror that `HF_ENDPOINT` names."""
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
 def _with_endpoint(url: str) -> str:
     """The address at the mirror of the hub that `HF_ENDPOINT` names, for an address of the hub."""
-    return _endpoint() + url.removeprefix(HUB) if url.startswith(f"{HUB}/") else url
+    return hub_endpoint() + url.removeprefix(HUB) if url.startswith(f"{HUB}/") else url
 
 
 def _http_reason(error: "requests.exceptions.HTTPError") -> str:

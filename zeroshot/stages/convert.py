@@ -2,6 +2,7 @@
 
 import logging
 
+from zeroshot.config.named import settings
 from zeroshot.config.paths import expand_path
 from zeroshot.config.schema import Config
 from zeroshot.errors import ZeroshotError
@@ -28,9 +29,10 @@ def run(config: Config) -> None:
         config.stage.dtype.value,
         token_ids=checkpoint.token_ids,
         source=f"{checkpoint.path.name} ({model['weights']['format']}, sha256 {model['weights']['sha256']})",
-        activation=config.model.activation.value,
+        settings=settings(config.model),
+        licence=config.model.weights.licence,
     )
     log.info("written: %s", output)
-    log.info("identity: %s", model["weights"]["identity"] or "not known as OpenAI's")
+    log.info("identity: %s", model["weights"]["identity"] or "not known")
     digest = tensor_digest(checkpoint.tensors)
-    log.info('its line in zeroshot/models/checkpoints/identities.json: "%s": "%s"', config.model.name, digest)
+    log.info('its line in zeroshot/models/checkpoints/identities.json: "%s": "%s"', digest, config.model.name)

@@ -31,6 +31,7 @@ from tests.models.checkpoints.checkpoint_files import (
     write_script,
     write_torch,
 )
+from zeroshot.config.named import known_models
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import CONTEXT_LENGTH, VOCABULARY, Architecture
 from zeroshot.models.checkpoints import files as container
@@ -544,16 +545,18 @@ def test_the_digest_is_what_its_description_says(drawn: Written) -> None:
 def test_weights_are_recognised_by_the_table(drawn: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     assert identify(drawn) is None
     monkeypatch.setattr(
-        "zeroshot.models.checkpoints.identity._identities", lambda: {tensor_digest(drawn): "clip_vit_b_32"}
+        "zeroshot.models.checkpoints.identity._identities", lambda: {"tensors": {tensor_digest(drawn): "clip_vit_b_32"}}
     )
     assert identify(drawn) == "clip_vit_b_32"
     assert identify(draw(SMALL, seed=1)) is None
 
 
-def test_the_table_has_room_for_the_four_models() -> None:
+def test_the_table_names_known_models_by_sha256() -> None:
     table = json.loads((ROOT / "zeroshot" / "models" / "checkpoints" / "identities.json").read_text())
-    assert list(table) == ["clip_vit_b_32", "clip_vit_b_16", "clip_vit_l_14", "clip_vit_l_14@336"]
-    assert all(digest is None or len(digest) == 64 for digest in table.values())
+    assert set(table) == {"tensors", "files"}
+    named = {**table["tensors"], **table["files"]}
+    assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in named)
+    assert set(named.values()) <= set(known_models())
 
 
 def test_the_digest_of_a_file_or_folder_is_that_of_its_content(tmp_path: Path, drawn: Written) -> None:

@@ -38,14 +38,21 @@ def tensor_digest(tensors: Tensors) -> str:
 
 
 def identify(tensors: Tensors) -> str | None:
-    """The name of the OpenAI model with these weights, by the tensor digests in `identities.json`; None for others."""
-    digests = _identities()
+    """The name of the model with these weights, by the tensor digests in `identities.json`; None for others."""
+    digests = _identities()["tensors"]
     if not digests:
         return None
     return digests.get(tensor_digest(tensors))
 
 
-def _identities() -> dict[str, str]:
-    """Names by tensor digest, of the models whose digest is known."""
-    table = json.loads(resources.files("zeroshot.models.checkpoints").joinpath("identities.json").read_text())
-    return {digest: name for name, digest in table.items() if digest}
+def identify_file(sha256: str) -> str | None:
+    """The name of the model whose weights a file with this digest contains, by `identities.json`; None for others."""
+    return _identities()["files"].get(sha256)
+
+
+def _identities() -> dict[str, dict[str, str]]:
+    """Names by the digest of tensors, and by that of other files than those of `conf/model/`."""
+    table: dict[str, dict[str, str]] = json.loads(
+        resources.files("zeroshot.models.checkpoints").joinpath("identities.json").read_text()
+    )
+    return table

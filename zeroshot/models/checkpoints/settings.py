@@ -12,6 +12,8 @@ from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Resize
 
 _LARGEST_CONFIG = 2**22
 
+CONFIG_FILES = ("config.json", "open_clip_config.json", "preprocessor_config.json")  # beside weights, at a hub
+
 Colour = tuple[float, float, float]  # red, green, blue, as fractions of full intensity
 
 
