@@ -1,5 +1,8 @@
 """The error that people see: a single line that says what is wrong, where, and what to type next."""
 
+import re
+import shlex
+
 LONGEST_TEXT = 400  # characters of a text in an error
 
 
@@ -16,3 +19,16 @@ def printable(text: object, longest: int = LONGEST_TEXT) -> str:
     if len(whole) > longest:
         whole = f"{whole[: longest // 2]} … {whole[-(longest // 2) :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in whole)
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` as it is typed in a shell, the value quoted where the shell or Hydra's grammar would not take it."""
+    text = str(value)
+    if "/" in text and re.fullmatch(r"[\w./@:+-]+", text, re.ASCII):  # others may be numbers, null or true
+        return f"{key}={text}"
+    return shlex.quote(f"{key}={double_quoted(text)}")
+
+
+def double_quoted(text: str) -> str:
+    """A text in double quotes, as Hydra's grammar reads it: a backslash is one but before a quote or at the end."""
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), text) + '"'

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, double_quoted
 
 current: Path | None = None  # the folder of the sweep that this process runs
 temporary: Path | None = None  # the folder that Hydra is given for a sweep whose stage leaves none
@@ -208,10 +208,9 @@ def _one_line_error(key: str) -> Iterator[None]:
 
 def _fix_sweep_folder(config: DictConfig, folder: Path) -> None:
     """Sets the sweep's folder, for Hydra and for each job, which is composed again from the overrides."""
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={double_quoted(str(folder))}")
 
 
 def _new_folder(folder: Path) -> Path:

@@ -101,8 +101,10 @@ def test_a_class_without_images_is_told(tmp_path: Path) -> None:
 
 def test_one_folder_or_none_is_refused(tmp_path: Path) -> None:
     assert "has no folders: dataset.root" in refusal(tmp_path)
-    fill(tmp_path / "inner")
+    (tmp_path / "inner").mkdir()
     assert "has one folder, «inner»: dataset.root" in refusal(tmp_path)
+    fill(tmp_path / "inner")
+    assert refusal(tmp_path).endswith(f"one folder down: type dataset.root={tmp_path / 'inner'}")
 
 
 def test_a_missing_root_is_told_with_its_key(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_files_that_are_not_read_are_listed_with_their_reason_or_left_out(tmp_pa
     (tmp_path / "bee" / "photo.HEIC").touch()
     os.mkfifo(tmp_path / "bee" / "pipe.png")
     line = refusal(tmp_path)
-    assert "has 4 files that are not read" in line
+    assert "files that are not read, 4 in all" in line
     for expected in ("ant/broken.png: a dangling link", "ant/notes.txt: not an image format", "bee/photo.HEIC: "):
         assert expected in line
     assert "dataset.unreadable=skip" in line

@@ -1,5 +1,6 @@
 """Images behind paths and URLs; the URLs are those of a server on this machine that plays tricks."""
 
+import contextlib
 import io
 import os
 import threading
@@ -152,3 +153,18 @@ def test_a_file_descriptor_is_neither_read_nor_closed(tmp_path: Path) -> None:
         load_image(descriptor)  # type: ignore[arg-type]
     assert os.read(descriptor, 4) == png()[:4]
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "lzma", "zstd", "jpeg"])
+def test_libtiff_writes_nothing_to_the_terminal(
+    compression: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(content, "TIFF", compression=compression)
+    damaged = bytearray(content.getvalue())
+    for place in range(60, 4000, 7):
+        damaged[place] ^= 0xFF
+    (tmp_path / "damaged.tif").write_bytes(damaged)
+    with contextlib.suppress(ZeroshotError):  # of some compressions damage can't be noticed
+        load_image(tmp_path / "damaged.tif")
+    assert capfd.readouterr() == ("", "")

@@ -15,7 +15,7 @@ from zeroshot.config.named import name_own_choices, names
 from zeroshot.config.paths import expand_path, home, source_folder
 from zeroshot.config.schema import Config
 from zeroshot.config.validate import resolved
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, double_quoted
 
 NAME = re.compile(r"[\w.@+-]+")
 
@@ -57,7 +57,7 @@ def compose(
         if not folder.is_dir():
             raise ZeroshotError(f"config_dir={config_dir} is not a folder: give one that holds model/ or prompt/")
         check_own_names(choices, folder)
-        overrides.append(f"hydra.searchpath=[{quote(f'file://{folder.absolute()}')}]")
+        overrides.append(f"hydra.searchpath=[{double_quoted(f'file://{folder.absolute()}')}]")
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -90,8 +90,3 @@ def check_own_names(choices: Mapping[str, str], folder: Path) -> None:
         own = folder / group / f"{name}.yaml"
         if own.is_file() and (source_folder("conf") / group / f"{name}.yaml").is_file():
             raise ZeroshotError(f"{own}: {group}={name} is also in conf/: give yours another name")
-
-
-def quote(text: str) -> str:
-    """A text as Hydra's grammar reads it, in double quotes."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -9,7 +9,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from zeroshot.errors import ZeroshotError
+from zeroshot.errors import ZeroshotError, double_quoted
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -52,16 +52,12 @@ def quoted(override: str) -> str:
     value = value.strip()
     if value.startswith("[") and value.endswith("]"):
         items = next(csv.reader([value[1:-1]], skipinitialspace=True), [])
-        text = "[" + ",".join(_double_quoted(item.strip().strip("'")) for item in items) + "]"
+        text = "[" + ",".join(double_quoted(item.strip().strip("'")) for item in items) + "]"
     elif key.lstrip("+").endswith("templates"):  # a list even of one
-        text = f"[{_double_quoted(value)}]"
+        text = f"[{double_quoted(value)}]"
     else:
-        text = _double_quoted(value)
+        text = double_quoted(value)
     argument = f"{key}={text}"
     if "'" in argument and not set(argument) & set("$`!\\"):
         return '"' + argument.replace('"', '\\"') + '"'
     return shlex.quote(argument)
-
-
-def _double_quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zeroshot.data import array_pickle, class_names
 from zeroshot.data.image_set import ImageSet, Picture, fingerprint, refuse_empty_classes
 from zeroshot.data.read_file import contents, names_in
-from zeroshot.errors import ZeroshotError, printable
+from zeroshot.errors import ZeroshotError, override, printable
 
 PIXELS = 3 * 32 * 32  # a row: 1,024 red, 1,024 green, 1,024 blue
 
@@ -137,7 +137,7 @@ def _layout(root: Path) -> Layout:
     for inner in ("cifar-100-python", "cifar-100-binary", "cifar-10-batches-py", "cifar-10-batches-bin"):
         if os.path.isdir(root / inner):
             raise ZeroshotError(
-                f"{printable(root)} holds CIFAR one folder down: type dataset.root={printable(root / inner)}"
+                f"{printable(root)} holds CIFAR one folder down: type {override('dataset.root', root / inner)}"
             )
     raise ZeroshotError(
         f"{printable(root)} holds no file of CIFAR-100 (meta, test, train; test.bin) or CIFAR-10 (test_batch; "

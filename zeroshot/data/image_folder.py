@@ -12,7 +12,7 @@ from zeroshot.data.class_names import NamesOption, name_classes, same_file
 from zeroshot.data.image_files import ImageFiles, is_image, unread_reason
 from zeroshot.data.image_set import ImageSet, fingerprint
 from zeroshot.data.read_file import names_in, reason
-from zeroshot.errors import ZeroshotError, printable
+from zeroshot.errors import ZeroshotError, override, printable
 
 LEFTOVERS = {"thumbs.db", "desktop.ini"}  # of Windows; hidden files are skipped too
 SPLITS = (
@@ -58,7 +58,7 @@ def load(
         listed = "; ".join(printable(each) for each in unread[:FILES_NAMED])
         more = f"; and {len(unread) - FILES_NAMED} more" if len(unread) > FILES_NAMED else ""
         raise ZeroshotError(
-            f"{printable(top)} has {len(unread)} files that are not read: {listed}{more}: "
+            f"{printable(top)} has files that are not read, {len(unread)} in all: {listed}{more}: "
             "move them elsewhere, or leave them out with dataset.unreadable=skip"
         )
     ids = np.array(labels, dtype=np.int64)
@@ -93,7 +93,7 @@ def _class_root(root: Path, split: str) -> Path:
         if others:
             raise ZeroshotError(
                 f"{printable(root)} has a folder {printable(split)} beside {printable(others[0])}: type "
-                f"dataset.split={WHOLE} if all are classes, or dataset.root={printable(root / split)} for those in it"
+                f"dataset.split={WHOLE} if all are classes, or {override('dataset.root', root / split)} for those in it"
             )
         return root / split
     if splits and not others:
@@ -115,6 +115,9 @@ def _class_folders(top: Path, class_names: NamesOption) -> list[str]:
             "dataset.root needs a folder per class with the images in it"
         )
     if len(folders) < 2:
+        if len(folders) == 1 and any(os.path.isdir(top / folders[0] / name) for name in names_in(top / folders[0])):
+            inner = override("dataset.root", top / folders[0])
+            raise ZeroshotError(f"{printable(top)} has its class folders one folder down: type {inner}")
         found = f"one folder, «{printable(folders[0])}»" if folders else "no folders"
         raise ZeroshotError(f"{printable(top)} has {found}: dataset.root needs a folder per class, two or more")
     if files:

@@ -1,6 +1,8 @@
 """Image files and arrays → upright 8-bit RGB images."""
 
+import ctypes
 import logging
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -66,8 +68,7 @@ def read_image(file: BinaryIO, name: str) -> Image.Image:
     except ZeroshotError:
         raise
     except UnidentifiedImageError:
-        formats = ", ".join(_formats())
-        raise ZeroshotError(f"{name}: is not an image, or is cut short, or its format is none of {formats}") from None
+        raise ZeroshotError(f"{name}: is not an image of a format that is read, or is cut short") from None
     except Image.DecompressionBombError as error:
         raise ZeroshotError(f"{name}: is too large ({error}); shrink it first") from None
     except Exception as error:  # Pillow's readers meet a damaged file with errors of many types
@@ -76,8 +77,16 @@ def read_image(file: BinaryIO, name: str) -> Image.Image:
 
 @cache
 def register_formats() -> None:
-    """Makes Pillow know all its formats, and those of pillow-heif where that is installed."""
+    """Makes Pillow know all its formats, and those of pillow-heif where that is installed.
+
+    libtiff writes to stderr what Pillow raises as an error too: its handlers of messages are taken away.
+    """
     Image.init()
+    with suppress(OSError, AttributeError):  # a Pillow without libtiff, or with one that is linked in
+        library = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
+        for set_handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

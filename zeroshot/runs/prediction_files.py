@@ -48,5 +48,5 @@ def paragraph(each: Prediction) -> str:
     """A prediction for people: the image's name, and its labels with their scores in percent below."""
     name = escape(str(each["image"]))
     if "error" in each:
-        return f"{name}\n  error: {escape(each['error'])}"
+        return f"{name}\n  error: {escape(each['error']).removeprefix(f'{name}: ')}"
     return "\n".join([name, *(f"  {score['score']:8.2%}  {score['label']}" for score in each["scores"])])

@@ -81,7 +81,7 @@ def run(config: Config) -> StageResult:
     skipped = [*data.skipped, *(errors[place] for place in sorted(errors))]
     if skipped:
         dataset["skipped"] = {"count": len(skipped), "files": [escape(each) for each in skipped]}
-        log.warning("%d files were left out: they can't be read; the record lists them", len(skipped))
+        log.warning("%d of the set's files can't be read and are left out; the record lists them", len(skipped))
     if data.class_sources is not None:
         dataset["classes_from"] = data.class_mapping
         dataset["class_mapping"] = [list(pair) for pair in zip(data.class_sources, data.classes, strict=True)]
@@ -125,7 +125,7 @@ def summary(
 def _unreadable(errors: Mapping[int, str], size: int) -> str:
     listed = "; ".join(errors[place] for place in sorted(errors)[:UNREADABLE_NAMED])
     more = f"; and {len(errors) - UNREADABLE_NAMED} more" if len(errors) > UNREADABLE_NAMED else ""
-    return f"{len(errors)} of {size} images can't be read: {listed}{more}"
+    return f"{len(errors)} of {size} images can't be read: {listed}{more}: leave them out with dataset.unreadable=skip"
 
 
 def _checked(
