@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPConfig, CLIPModel
 
-from zeroshot.models.architecture import CONTEXT_LENGTH, HEAD_WIDTH, VOCABULARY, Architecture
+from zeroshot.models.architecture import CONTEXT_LENGTH, VOCABULARY, Architecture
 
 TOWERS = {"vision_model": "visual.transformer", "text_model": "transformer"}
 PARTS = {
@@ -46,7 +46,7 @@ def config(size: Architecture, activation: str = "quick_gelu") -> CLIPConfig:
         "hidden_size": size.text_width,
         "intermediate_size": 4 * size.text_width,
         "num_hidden_layers": size.text_layers,
-        "num_attention_heads": size.text_width // HEAD_WIDTH,
+        "num_attention_heads": size.text_heads,
         "hidden_act": activation,
         "projection_dim": size.embed_dim,
         "bos_token_id": 49406,
@@ -56,9 +56,9 @@ def config(size: Architecture, activation: str = "quick_gelu") -> CLIPConfig:
         "image_size": size.image_size,
         "patch_size": size.patch_size,
         "hidden_size": size.vision_width,
-        "intermediate_size": 4 * size.vision_width,
+        "intermediate_size": size.vision_mlp_width,
         "num_hidden_layers": size.vision_layers,
-        "num_attention_heads": size.vision_width // HEAD_WIDTH,
+        "num_attention_heads": size.vision_heads,
         "hidden_act": activation,
         "projection_dim": size.embed_dim,
     }
