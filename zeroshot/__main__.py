@@ -22,7 +22,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    logging.raiseExceptions = False  # a reader that closed the pipe, or a full disk, is no reason for stack traces
+    logging.raiseExceptions = False  # a reader that closed the pipe, or a full disk, needs no stack trace
     warnings.filterwarnings(
         "ignore", message=r"Image size \(.*\) exceeds limit"
     )  # a large image is read like any other

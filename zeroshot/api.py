@@ -81,7 +81,7 @@ def pipeline(
     workers: int | None = None,
     config_dir: str | Path | None = None,
 ) -> "Pipeline":
-    """A classifier of images among labels, under MindFormers' protocol unless told otherwise.
+    """A classifier of images among labels, by default under MindFormers' protocol.
 
     Args:
         task: "zero_shot_image_classification", the only one.
@@ -159,7 +159,7 @@ class Pipeline:
 
 
 class Trainer:
-    """Evaluates a model on a data set and predicts with it, under MindFormers' protocol unless told otherwise.
+    """Evaluates a model on a data set and predicts with it, by default under MindFormers' protocol.
 
     Args:
         task: "zero_shot_image_classification", the only one.

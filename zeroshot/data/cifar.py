@@ -19,7 +19,7 @@ PIXELS = 3 * 32 * 32  # a row: 1,024 red, 1,024 green, 1,024 blue
 
 @dataclass(frozen=True)
 class Labels:
-    """Where one kind of label lies: the file of its names, and the keys in the pickles or the byte of a row."""
+    """Where one kind of label is: the file of its names, and the keys in the pickles or the byte of a row."""
 
     file: str
     names_key: str = ""
@@ -198,10 +198,10 @@ def _ids(labels: object, path: Path, key: str) -> NDArray[np.int64]:
         if not isinstance(labels, list):
             values = array_pickle.array(labels)
             if values.ndim != 1 or values.dtype.kind not in "iu":
-                raise ValueError("it is no row of integers")
+                raise ValueError("it is not a row of integers")
             return values.astype(np.int64)
         if not all(type(label) is int and abs(label) < 1 << 31 for label in labels):
-            raise ValueError("a label is no class id")
+            raise ValueError("a label is not a class id")
         return np.array(labels, dtype=np.int64)
     except ValueError as error:
         raise ZeroshotError(f"{printable(path)}, «{key}»: {error}") from error
@@ -212,7 +212,7 @@ def _rows(path: Path, kind: Labels, label_bytes: int) -> tuple[NDArray[np.int64]
     width = label_bytes + PIXELS
     if len(data) % width:
         raise ZeroshotError(
-            f"{printable(path)} has {len(data):,} bytes, which is no whole number of rows of {width:,}: "
+            f"{printable(path)} has {len(data):,} bytes, which is not a whole number of rows of {width:,}: "
             "it is cut short or of another layout"
         )
     rows = np.frombuffer(data, np.uint8).reshape(-1, width)

@@ -48,7 +48,7 @@ class ImageFiles(Sequence[Picture]):
         return open_image(self.path(index))
 
     def path(self, index: int) -> Path:
-        """Where image `index` lies."""
+        """The path of image `index`."""
         place = range(len(self))[index]
         start = self._ends[place - 1] if place else 0
         return self.folder / os.fsdecode(self._block[start : self._ends[place]])

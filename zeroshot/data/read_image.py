@@ -37,7 +37,7 @@ def open_image(source: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Im
     """The image in a file, a PIL image or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]: RGB, upright.
 
     EXIF orientation is applied; of several frames the first is taken. Transparency is laid over white, as transformers
-    does (openai/CLIP drops it and shows whatever colour lies hidden there). Of 16-bit grey the upper 8 bits are kept,
+    does (openai/CLIP drops it and shows whatever colour is hidden there). Of 16-bit grey the upper 8 bits are kept,
     as Pillow does for 16-bit colour; other wide pixels are scaled as `_eight_bits` says, where Pillow alone would clip
     them to white. An RGB image that needs nothing is returned as it is, not copied.
 

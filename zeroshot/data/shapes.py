@@ -3,7 +3,7 @@
 An image holds one coloured shape at some place, size and angle, on a plain, shaded or patterned background with small
 marks and noise. Only integers decide a pixel, and they come from PCG64's raw stream, which numpy promises to keep: the
 images are the same bytes on every machine. `shapes.json` holds the names and the colours, and the twenty names that the
-embedded model was never shown.
+embedded model was not trained on.
 """
 
 import json

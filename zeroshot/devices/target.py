@@ -9,7 +9,7 @@ from zeroshot.errors import ZeroshotError
 
 DTYPES = {"CPU": "float32", "Ascend": "float16", "GPU": "float16"}  # what dtype=auto means
 
-DEVICES = Path("/dev")  # Ascend cards lie in it as davinci0, davinci1, …
+DEVICES = Path("/dev")  # Ascend cards are in it as davinci0, davinci1, …
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 
 

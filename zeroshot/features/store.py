@@ -28,7 +28,7 @@ LIMIT = 4 << 30  # bytes of the whole store; ViT-B/32 takes 2 KB an image
 SLACK = 1 / 32  # of it, that a process writes before it looks again how much there is
 AT_RISK = 256  # images that a power cut may cost
 SECONDS = 60.0  # that features of a slow model wait at most until they are written
-SCATTERED = 64  # files of fewer than AT_RISK images that are left as they are before they are made one
+SCATTERED = 64  # files of fewer than AT_RISK images that are left as they are before they are joined
 ABANDONED = 3600.0  # seconds after which a file that is still unfinished belongs to a process that was killed
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class FeatureStore:
 
     Args:
         root: the folder of all stores.
-        key: what tells features that were made in another way; plain values for JSON.
+        key: all that features depend on but the image; plain values for JSON.
         width: numbers in a feature.
         limit: bytes that all stores under `root` may take; files that were not used for longest are removed first.
     """
@@ -61,19 +61,19 @@ class FeatureStore:
         self._unseen = limit  # bytes that this process has written since it looked how much there is
         self._given_up = False
 
-    def read(self, wanted: Collection[bytes]) -> dict[bytes, Features]:
+    def read(self, digests: Collection[bytes]) -> dict[bytes, Features]:
         """The features [width] that the store has, by their digests; what it can't use is set aside with a warning."""
-        wanted = frozenset(wanted)
+        asked = frozenset(digests)
         found: dict[bytes, Features] = {}
         scattered = []
         for path in self._files():
-            digests, features = self._load(path, wanted) or ([], None)
-            if 0 < len(digests) < AT_RISK:
+            there, features = self._load(path, asked) or ([], None)
+            if 0 < len(there) < AT_RISK:
                 scattered.append(path)
             if features is None:
                 continue
-            rows = [row for row, digest in enumerate(digests) if digest in wanted]
-            found |= zip([digests[row] for row in rows], features[rows], strict=True)
+            rows = [row for row, digest in enumerate(there) if digest in asked]
+            found |= zip([there[row] for row in rows], features[rows], strict=True)
             with suppress(OSError):
                 os.utime(path)  # so that it is not the next to be removed
         if len(scattered) > SCATTERED:
@@ -89,8 +89,8 @@ class FeatureStore:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what waits. A disk that is full or can't be written ends the keeping, with a warning, not the run."""
-        waiting, self._waiting = self._waiting[:], []  # a copy: another thread may flush a store when a rank is lost
+        """Writes what waits. A disk that is full or can't be written ends the storing, with a warning."""
+        waiting, self._waiting = self._waiting[:], []  # a copy: another thread may flush it
         if not waiting or self._given_up:
             return
         try:
@@ -112,8 +112,8 @@ class FeatureStore:
             log.warning("the image features in %s can't be read (%s)", self.folder, error.strerror or error)
             return []
 
-    def _load(self, path: Path, wanted: frozenset[bytes] | None) -> tuple[list[bytes], Features | None] | None:
-        """Digests and, if one is wanted (None: all are), features of a file; None for a file that can't be used."""
+    def _load(self, path: Path, asked: frozenset[bytes] | None) -> tuple[list[bytes], Features | None] | None:
+        """Digests and, if one is asked for (None: all are), features of a file; None for a file that can't be used."""
         try:
             with path.open("rb") as file:
                 head = file.read(len(self._head))
@@ -125,7 +125,7 @@ class FeatureStore:
                     raise _UnusableError("is cut short")
                 block = file.read(count * DIGEST)
                 digests = [block[start : start + DIGEST] for start in range(0, len(block), DIGEST)]
-                if wanted is not None and wanted.isdisjoint(digests):
+                if asked is not None and asked.isdisjoint(digests):
                     return digests, None
                 values = file.read(count * 4 * self.width)
                 checked = hashlib.sha256(head + block)

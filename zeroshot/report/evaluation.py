@@ -138,14 +138,14 @@ def groups(record: Record) -> dict[str, dict[str, Any]]:
 
 def class_rows(outcome: Outcome) -> list[ClassRow]:
     """A row a class, in the order of the classes."""
-    made = []
+    found = []
     predicted = outcome.counts.sum(axis=0).tolist()
     for i, (name, line) in enumerate(zip(outcome.classes, outcome.counts, strict=True)):
         images, correct = int(line.sum()), int(line[i])
         others = line.copy()
         others[i] = 0
         worst = int(others.argmax())
-        made.append(
+        found.append(
             ClassRow(
                 name=name,
                 images=images,
@@ -158,7 +158,7 @@ def class_rows(outcome: Outcome) -> list[ClassRow]:
                 taken=int(others[worst]),
             )
         )
-    return made
+    return found
 
 
 def pairs(outcome: Outcome, images: Sequence[Picture] | None) -> list[Pair]:
@@ -166,13 +166,13 @@ def pairs(outcome: Outcome, images: Sequence[Picture] | None) -> list[Pair]:
     wrong = outcome.counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
-    made = []
+    found = []
     for label, prediction in zip(*np.unravel_index(order, wrong.shape), strict=True):
         if not wrong[label, prediction]:
             break
         places = np.flatnonzero((outcome.labels == label) & (outcome.predictions == prediction))
         best = places[np.argsort(-outcome.scores[places], kind="stable")][:EXAMPLES]
-        made.append(
+        found.append(
             Pair(
                 outcome.classes[label],
                 outcome.classes[prediction],
@@ -181,7 +181,7 @@ def pairs(outcome: Outcome, images: Sequence[Picture] | None) -> list[Pair]:
                 [example(outcome, int(place), images) for place in best],
             )
         )
-    return made
+    return found
 
 
 def mistakes(outcome: Outcome, images: Sequence[Picture] | None) -> list[Example]:

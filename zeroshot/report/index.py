@@ -55,7 +55,7 @@ class Sweep:
 
 
 def draw(page: Path, draw_run: Callable[[Path], object], draw_sweep: Callable[[Path], object]) -> None:
-    """Writes the page of all that lies under its folder, and the pages that are missing there."""
+    """Writes the page of all that is under its folder, and the pages that are missing there."""
     root = page.parent
     runs, sweep_folders = [], []
     for folder in _folders(root):

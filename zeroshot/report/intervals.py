@@ -1,4 +1,4 @@
-"""How far a metric may lie from its true value: 95 % confidence intervals, as pairs (lower, upper)."""
+"""How far a metric may be from its true value: 95 % confidence intervals, as pairs (lower, upper)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -14,7 +14,7 @@ LISTED = 500  # and without one
 
 @dataclass(frozen=True)
 class Card:
-    """An image: its file's name, where it lies, its best labels with their scores, or why it could not be read."""
+    """An image: its file's name, its path, its best labels with their scores, or why it could not be read."""
 
     name: str
     path: str

@@ -108,7 +108,7 @@ def _classes(first: Path, second: Path) -> list[list[str]]:
 
 
 def _by_class(path: Path) -> dict[tuple[int, str], str]:
-    """The recalls by class: those of one name are told apart by their order."""
+    """The recalls by class: those of one name are distinguished by their order."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             found: dict[tuple[int, str], str] = {}

@@ -1,4 +1,4 @@
-"""Candidate labels and class names: checked, and told apart by the texts that the model reads."""
+"""Candidate labels and class names: checked, and compared by the texts that the model reads."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
