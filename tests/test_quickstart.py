@@ -66,7 +66,7 @@ def test_the_set_written_as_cifar_100_gives_the_same_result(zeroshot: Command, t
     assert (tmp_path / "drawn" / "predictions.csv").read_bytes() == (tmp_path / "read" / "predictions.csv").read_bytes()
 
 
-def test_the_bundled_pictures_are_told_right(zeroshot: Command, tmp_path: Path) -> None:
+def test_the_bundled_pictures_are_classified_correctly(zeroshot: Command, tmp_path: Path) -> None:
     done = zeroshot("experiment=quickstart_predict", "device=cpu", "hydra.run.dir=out", **OFFLINE)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]

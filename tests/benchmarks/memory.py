@@ -100,8 +100,8 @@ def main() -> None:
     print(table(peaks))  # noqa: T201
     print(f"the sweep over the largest model alone: {growth:+.1%}")  # noqa: T201
     if arguments.json:
-        told: dict[str, Any] = {"machine": machine.described(), "peak_bytes": peaks, "sweep_over_largest": growth}
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        summary: dict[str, Any] = {"machine": machine.described(), "peak_bytes": peaks, "sweep_over_largest": growth}
+        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -126,8 +126,8 @@ def main() -> None:
     result = measure(arguments.model, arguments.data)
     print(table(result))  # noqa: T201
     if arguments.json:
-        told = {"machine": machine.described(), **result}
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        summary = {"machine": machine.described(), **result}
+        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def measure(model: str, data: Path, tree: Path, scratch: Path) -> dict[str, Any]
 
 
 def _run(name: str, images: int, data: Path, tree: Path, scratch: Path) -> dict[str, Any]:
-    told = scratch / "spans.json"
-    command = [sys.executable, str(ROOT / "tests" / "benchmarks" / "timed.py"), str(told)]
+    summary = scratch / "spans.json"
+    command = [sys.executable, str(ROOT / "tests" / "benchmarks" / "timed.py"), str(summary)]
     arguments = ["--config-dir", str(scratch / "own"), f"model={name}", f"dataset.root={data}", "device=cpu"]
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         run = [f"hydra.run.dir={folder}/run", f"dataset.limit={images}", "stage.cache=false"]
@@ -56,7 +56,7 @@ def _run(name: str, images: int, data: Path, tree: Path, scratch: Path) -> dict[
         subprocess.run(
             [*command, repr(time.time()), *arguments, *run], env=environment, cwd=folder, check=True, stderr=sys.stderr
         )
-    return seconds_of(json.loads(told.read_text(encoding="utf-8")))
+    return seconds_of(json.loads(summary.read_text(encoding="utf-8")))
 
 
 def seconds_of(spans: dict[str, list[list[float]]]) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def seconds_of(spans: dict[str, list[list[float]]]) -> dict[str, Any]:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as a Markdown table; stages that run beside each other add up to more than the whole."""
     lines = ["| seconds | " + " | ".join(results) + " |", "|---|" + "---:|" * len(results)]
-    for stage, told in STAGES.items():
-        lines.append(f"| {told} | " + " | ".join(f"{each['stages'][stage]:.2f}" for each in results.values()) + " |")
+    for stage, summary in STAGES.items():
+        lines.append(f"| {summary} | " + " | ".join(f"{each['stages'][stage]:.2f}" for each in results.values()) + " |")
     totals = " | ".join(f"**{each['total']:.1f}**" for each in results.values())
     return "\n".join([*lines, f"| **until the first batch of images** | {totals} |"])
 
@@ -108,8 +108,8 @@ def main() -> None:
     if arguments.json:
         commit = ["git", "-C", str(arguments.tree), "rev-parse", "--short", "HEAD"]
         head = subprocess.run(commit, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        told = {"commit": head, "machine": machine.described(), "turns": TURNS, "models": results}
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        summary = {"commit": head, "machine": machine.described(), "turns": TURNS, "models": results}
+        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

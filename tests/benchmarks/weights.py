@@ -54,8 +54,8 @@ def main(folder: Path) -> None:
                 save(draw(size), path, "float32" if dtype == "float32" else "float16")
             for what in ("arrays", "model"):
                 command = [sys.executable, "-m", "tests.benchmarks.weights", str(path), name, what]
-                told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-                print(f"{name} {dtype} → {what:6}: {told}", flush=True)  # noqa: T201
+                summary = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+                print(f"{name} {dtype} → {what:6}: {summary}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

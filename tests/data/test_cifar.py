@@ -116,14 +116,14 @@ def test_images_cannot_be_written_to(python100: Path) -> None:
         image[0, 0, 0] = 1
 
 
-def test_a_missing_folder_is_told_with_the_key_and_with_what_works_at_once(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_the_key_and_with_what_works_at_once(tmp_path: Path) -> None:
     line = refusal(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in line
     assert "dataset.root" in line
     assert "experiment=quickstart" in line
 
 
-def test_a_folder_without_cifar_is_told_what_it_should_hold(tmp_path: Path) -> None:
+def test_a_folder_without_cifar_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()  # a folder of that name is no CIFAR
     line = refusal(tmp_path)
     assert "test.bin" in line
@@ -131,12 +131,12 @@ def test_a_folder_without_cifar_is_told_what_it_should_hold(tmp_path: Path) -> N
     assert "experiment=quickstart" in line
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "dataset.root" in refusal(tmp_path / "file")
 
 
-def test_the_folder_above_is_told_the_right_one(python100: Path) -> None:
+def test_the_folder_above_is_refused_with_the_right_one(python100: Path) -> None:
     assert f"dataset.root={python100}" in refusal(python100.parent)
 
 
@@ -145,7 +145,7 @@ def test_a_folder_of_two_layouts_is_refused(python100: Path) -> None:
     assert "files of CIFAR-100 (Python layout) and of CIFAR-10 (binary layout)" in refusal(python100)
 
 
-def test_an_unknown_split_or_label_set_is_told_with_the_known_ones(python100: Path, tmp_path: Path) -> None:
+def test_an_unknown_split_or_label_set_is_refused_with_the_known_ones(python100: Path, tmp_path: Path) -> None:
     assert refusal(python100, split="val").endswith("has train and test")
     assert "dataset.labels=fine or dataset.labels=coarse" in refusal(python100, labels="both")
     ten = files.write_cifar10_python(tmp_path / "ten")
@@ -220,7 +220,7 @@ def test_a_missing_empty_or_unreadable_file_is_named(
         ({"data": files.rows(0), "fine_labels": []}, "an array of 0 bytes"),
     ],
 )
-def test_a_test_file_that_does_not_fit_is_told(python100: Path, changes: dict[str, object], said: str) -> None:
+def test_a_test_file_that_does_not_fit_is_refused(python100: Path, changes: dict[str, object], said: str) -> None:
     rewrite(python100, "test", **changes)
     line = refusal(python100)
     assert str(python100 / "test") in line
@@ -241,14 +241,14 @@ def test_a_test_file_that_does_not_fit_is_told(python100: Path, changes: dict[st
         ("abcdef", "no list «fine_label_names»"),
     ],
 )
-def test_a_meta_that_does_not_fit_is_told(python100: Path, names: object, said: str) -> None:
+def test_a_meta_that_does_not_fit_is_refused(python100: Path, names: object, said: str) -> None:
     rewrite(python100, "meta", fine_label_names=names)
     line = refusal(python100)
     assert str(python100 / "meta") in line
     assert said in line
 
 
-def test_a_binary_file_that_does_not_fit_is_told(binary100: Path) -> None:
+def test_a_binary_file_that_does_not_fit_is_refused(binary100: Path) -> None:
     path = binary100 / "test.bin"
     whole = path.read_bytes()
     for data, said in (

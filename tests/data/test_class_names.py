@@ -60,7 +60,7 @@ def test_any_bytes_give_names_or_one_line(data: bytes, tmp_path_factory: pytest.
         assert len(set(names)) == len(names) >= 2
 
 
-def test_a_missing_list_is_told_with_its_key(tmp_path: Path) -> None:
+def test_a_missing_list_is_refused_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(ZeroshotError, match=r"names\.txt, the file of dataset\.class_names, can't be read"):
         class_names.read(tmp_path / "names.txt", "dataset.class_names")
 

@@ -61,7 +61,7 @@ def test_labels_that_are_all_names_are_no_ids(folder: Path) -> None:
     assert data.labels.tolist() == [2, 0, 1]
 
 
-def test_a_class_that_no_image_has_stays_a_candidate_and_is_told(
+def test_a_class_that_no_image_has_stays_a_candidate_and_is_named(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = csv_list.load(write(folder, "path,label\na.png,cat\n"), folder / "names.txt")
@@ -135,7 +135,7 @@ def test_quoted_names_keep_commas_quotes_and_scripts(folder: Path) -> None:
         (b"path,label\na.png,cat\nb.png,caf\xe9\n", "line 3, is not UTF-8"),
     ],
 )
-def test_a_list_that_does_not_fit_is_told_with_its_line(folder: Path, text: str | bytes, said: str) -> None:
+def test_a_list_that_does_not_fit_is_refused_with_its_line(folder: Path, text: str | bytes, said: str) -> None:
     path = write(folder, text)
     line = refusal(path)
     assert str(path) in line
@@ -154,7 +154,7 @@ def test_a_list_that_does_not_fit_is_told_with_its_line(folder: Path, text: str 
         (("Cat", "dog"), "line 2: the label «Cat» is not one of"),
     ],
 )
-def test_an_unknown_label_is_told_with_its_line(folder: Path, labels: tuple[str, str], said: str) -> None:
+def test_an_unknown_label_is_refused_with_its_line(folder: Path, labels: tuple[str, str], said: str) -> None:
     path = write(folder, f"path,label\na.png,{labels[0]}\nb.png,{labels[1]}\n")
     assert said in refusal(path, folder / "names.txt")
 
@@ -164,7 +164,7 @@ def test_a_name_that_two_imagenet_classes_share_needs_an_id(folder: Path) -> Non
     assert csv_list.load(write(folder, "path,label\na.png,744\n"), IMAGENET).labels.tolist() == [744]
 
 
-def test_a_missing_list_or_names_is_told_with_its_key(folder: Path) -> None:
+def test_a_missing_list_or_names_is_refused_with_its_key(folder: Path) -> None:
     assert "no.csv, the file of dataset.root, can't be read" in refusal(folder / "no.csv")
     path = write(folder, "path,label\na.png,cat\n")
     assert "no.txt, the file of dataset.class_names, can't be read" in refusal(path, folder / "no.txt")

@@ -100,5 +100,5 @@ def test_fifty_thousand_paths_cost_a_few_bytes_each(tmp_path: Path) -> None:
         *[(name, False) for name in ("a.txt", "a", "jpg", "a.jpg.txt", "a.pdf", "a.mp4", "a.jpg/b", "a.eps")],
     ],
 )
-def test_images_are_told_by_their_ending(name: str, expected: bool) -> None:
+def test_images_are_recognised_by_their_ending(name: str, expected: bool) -> None:
     assert is_image(name) == expected

@@ -59,7 +59,7 @@ def test_a_number_of_names_that_is_not_that_of_the_folders_is_refused(tmp_path: 
     assert f"{tmp_path / 'set'} has 3 classes" in line
 
 
-def test_missing_names_are_told_with_their_key(tmp_path: Path) -> None:
+def test_missing_names_are_refused_with_their_key(tmp_path: Path) -> None:
     line = refusal(fill(tmp_path / "set"), tmp_path / "names.txt")
     assert f"{tmp_path / 'names.txt'}, the file of dataset.class_names, can't be read" in line
 
@@ -94,7 +94,7 @@ def test_images_beside_the_class_folders_are_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'a.png'} (and 1 more) is in no class's folder" in refusal(tmp_path)
 
 
-def test_a_class_without_images_is_told(tmp_path: Path) -> None:
+def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
     (fill(tmp_path) / "cow" / "deep").mkdir(parents=True)
     assert f"{tmp_path / 'cow'} has no images" in refusal(tmp_path)
 
@@ -107,7 +107,7 @@ def test_one_folder_or_none_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).endswith(f"one folder down: type dataset.root={tmp_path / 'inner'}")
 
 
-def test_a_missing_root_is_told_with_its_key(tmp_path: Path) -> None:
+def test_a_missing_root_is_refused_with_its_key(tmp_path: Path) -> None:
     line = refusal(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in line
     assert "dataset.root" in line

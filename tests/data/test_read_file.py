@@ -1,4 +1,4 @@
-"""What a person is shown of a file's name or content is one short, printable line."""
+"""What a person reads of a file's name or content is one short, printable line."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from zeroshot.errors import printable
 
 
 @given(text=st.text(st.characters(), max_size=2000))
-def test_anything_is_shown_as_one_short_line_that_can_be_printed(text: str) -> None:
+def test_anything_is_printed_as_one_short_line_that_can_be_printed(text: str) -> None:
     line = printable(text)
     assert line.isprintable()
     assert line.encode("utf-8").decode("utf-8") == line

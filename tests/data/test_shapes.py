@@ -144,7 +144,7 @@ def test_the_cifar_layout_has_the_keys_and_types_of_the_original(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"size": 0}, "dataset.size"),
         ({"seed": -1}, "seed -1"),
@@ -152,6 +152,6 @@ def test_the_cifar_layout_has_the_keys_and_types_of_the_original(tmp_path: Path)
         ({"labels": "colours"}, "fine or coarse"),
     ],
 )
-def test_what_cannot_be_drawn_is_told(arguments: dict[str, object], told: str) -> None:
-    with pytest.raises(ZeroshotError, match=told):
+def test_what_cannot_be_drawn_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ZeroshotError, match=message):
         shapes.load(**arguments)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from zeroshot.errors import ZeroshotError
 
 
 class FakeMindSpore:
-    """Notes its calls; refuses a device if told to."""
+    """Notes its calls; refuses a device if summary to."""
 
     __version__ = "0.0"
 

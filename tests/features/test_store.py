@@ -35,7 +35,7 @@ def drawn(count: int, seed: int = 0, width: int = WIDTH) -> Rows:
 
 
 def store(root: Path, rows: Rows | None = None, **more: Any) -> FeatureStore:
-    """A store under KEY unless told otherwise, with these rows written to it."""
+    """A store under KEY by default, with these rows written to it."""
     opened = FeatureStore(root, **{"key": KEY, "width": WIDTH, **more})
     if rows:
         opened.add(list(rows), np.stack(list(rows.values())))
@@ -97,7 +97,7 @@ def test_any_flipped_bit_and_any_cut_costs_features_and_never_alters_one(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "part"),
     [
         (b"", "another format"),
         (b"zeroshot image features 0\n", "another format"),
@@ -106,13 +106,13 @@ def test_any_flipped_bit_and_any_cut_costs_features_and_never_alters_one(
     ],
 )
 def test_a_file_of_another_kind_is_set_aside(
-    tmp_path: Path, content: bytes, told: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, content: bytes, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = drawn(4)
     foreign = store(tmp_path, rows).folder / f"foreign{feature_store.SUFFIX}"
     foreign.write_bytes(content)
     assert same(store(tmp_path).read(rows), rows)
-    assert [told in message for message in caplog.messages] == [True]
+    assert [part in message for message in caplog.messages] == [True]
     assert same(store(tmp_path).read(rows), rows)
     assert len(caplog.messages) == 1
 
@@ -154,16 +154,16 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
     synced: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
-    def told_fsync(file: int) -> None:
+    def noted_fsync(file: int) -> None:
         synced.append(os.readlink(f"/proc/self/fd/{file}"))
         fsync(file)
 
-    def told_replace(path: Path, target: Path) -> Path:
+    def noted_replace(path: Path, target: Path) -> Path:
         synced.append("named")
         return replace(path, target)
 
-    monkeypatch.setattr(os, "fsync", told_fsync)
-    monkeypatch.setattr(Path, "replace", told_replace)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
     opened = store(tmp_path, drawn(3))
     assert synced[0].endswith(".part")
     assert synced[1:] == ["named", str(opened.folder), str(tmp_path)]

@@ -1,4 +1,4 @@
-"""The embedded model is what its README says: its file, what it was not shown, and what it gets right."""
+"""The embedded model is what its README says: its file, what it was not trained on, and what it gets right."""
 
 from hashlib import sha256
 from pathlib import Path

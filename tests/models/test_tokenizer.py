@@ -76,7 +76,7 @@ def test_a_text_of_75_tokens_fits_and_one_more_is_refused_with_text_and_length()
         TOKENIZER(["short", "dog " * 76])
 
 
-def test_the_refused_text_is_shown_whole_when_it_is_short() -> None:
+def test_the_refused_text_is_printed_whole_when_it_is_short() -> None:
     text = "𝒜𒀀" * 20
     with pytest.raises(ZeroshotError, match=f"tokens.*'{text}'"):
         TOKENIZER([text])

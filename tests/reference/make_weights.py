@@ -71,7 +71,7 @@ def main() -> None:
             packed = gzip.compress(file.read_bytes(), 9, mtime=0)
             (FIXTURES / f"{file.name}.gz").write_bytes(packed)
             print(f"{file.name}: {file.stat().st_size} bytes, packed {len(packed)}")  # noqa: T201
-    told = {
+    summary = {
         "architecture": asdict(MINIATURE),
         "digest": digest(tensors),
         "files": {
@@ -80,7 +80,7 @@ def main() -> None:
         },
         "torch": torch.__version__,
     }
-    (FIXTURES / "weights.json").write_text(json.dumps(told, indent=2) + "\n")
+    (FIXTURES / "weights.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

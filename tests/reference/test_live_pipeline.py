@@ -58,8 +58,8 @@ def test_scores_and_order_are_those_of_transformers_pipeline(tmp_path: Path) -> 
             # the same order, but for scores that lie closer than the two agree
             assert all(first >= second - 1e-5 for first, second in pairwise(order))
             best.add(scores[0]["label"])
-        told = f"scores differ by {furthest:.1e} at most, {len(best)} labels win"
-        print(f"{template!r}, {interpolation}: {len(images)} images, {told}")  # noqa: T201
+        summary = f"scores differ by {furthest:.1e} at most, {len(best)} labels win"
+        print(f"{template!r}, {interpolation}: {len(images)} images, {summary}")  # noqa: T201
         assert furthest < SCORES
         assert len(best) >= 3
         alone = ours(images[0])[0]

@@ -85,8 +85,8 @@ def test_predictions_and_features_are_those_of_transformers(name: str, limit: in
     best = cosines.argmax(axis=1)
     lost = cosines.max(axis=1) - cosines[np.arange(limit), predicted]
     classes = len(set(best.tolist()))
-    told = f"{(predicted == best).sum()} of {limit} predictions equal, {classes} classes occur"
-    print(f"{name}: {told}, margins lost {lost.max():.1e}")  # noqa: T201
+    summary = f"{(predicted == best).sum()} of {limit} predictions equal, {classes} classes occur"
+    print(f"{name}: {summary}, margins lost {lost.max():.1e}")  # noqa: T201
     assert lost.max() < MARGIN
     if limit == 512:
         assert classes >= 20

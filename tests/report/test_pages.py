@@ -117,8 +117,8 @@ def test_a_class_is_found_by_its_name(opened: Browser, pages: dict[str, Path]) -
     opened.show(pages["hundred"])
     opened.find_element(By.ID, "class-filter").send_keys("CLASS_42")
     assert any(name == "class_42" for name in column(opened, "class-table", 0))
-    told = opened.find_element(By.CSS_SELECTOR, "#classes output").text
-    assert told == f"{len(column(opened, 'class-table', 0))} of 100"
+    output = opened.find_element(By.CSS_SELECTOR, "#classes output").text
+    assert output == f"{len(column(opened, 'class-table', 0))} of 100"
     assert len(column(opened, "class-table", 0)) < 10
 
 
@@ -135,7 +135,7 @@ def test_the_matrix_tells_the_cell_under_the_pointer(opened: Browser, pages: dic
     opened.show(pages["hundred"], width)
     canvas = opened.find_element(By.ID, "cells")
     opened.execute_script("arguments[0].scrollIntoView({block: 'end', behavior: 'instant'})", canvas)
-    told = opened.find_element(By.ID, "cell")
+    output = opened.find_element(By.ID, "cell")
     seen = set()
     for step in (0.9, 0.94, 0.98):  # down the diagonal, from the lower right end
         box = opened.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
@@ -143,7 +143,7 @@ def test_the_matrix_tells_the_cell_under_the_pointer(opened: Browser, pages: dic
         place = (round(box["x"] + step * box["width"]), round(box["y"] + step * box["height"]))
         pointer.pointer_action.move_to_location(*place)
         pointer.perform()
-        seen.add(told.text)
+        seen.add(output.text)
     assert len(seen) == 3
     assert all("of 10 images" in text and text.startswith("class_") for text in seen)
 
@@ -162,17 +162,17 @@ def test_the_matrix_of_100_classes_is_readable(opened: Browser, pages: dict[str,
 
 def test_the_matrix_is_walked_with_the_keys(opened: Browser, pages: dict[str, Path]) -> None:
     opened.show(pages["two"])
-    canvas, told = opened.find_element(By.ID, "cells"), opened.find_element(By.ID, "cell")
+    canvas, output = opened.find_element(By.ID, "cells"), opened.find_element(By.ID, "cell")
     canvas.send_keys(Keys.ARROW_RIGHT)
-    assert told.text.startswith(f"{EVIL} was right: ")
+    assert output.text.startswith(f"{EVIL} was right: ")
     canvas.send_keys(Keys.ARROW_DOWN)
-    assert told.text.startswith(f"dog taken for {EVIL}: ")
+    assert output.text.startswith(f"dog taken for {EVIL}: ")
     canvas.send_keys(Keys.HOME)
-    assert told.text.startswith("dog was right: ")
+    assert output.text.startswith("dog was right: ")
     canvas.send_keys("n")
-    assert told.text.startswith(f"{EVIL} taken for dog: ")
+    assert output.text.startswith(f"{EVIL} taken for dog: ")
     canvas.send_keys("n")
-    assert told.text.startswith(f"dog taken for {EVIL}: ")
+    assert output.text.startswith(f"dog taken for {EVIL}: ")
 
 
 def test_the_index_is_filtered_by_model_prompt_and_text(opened: Browser, pages: dict[str, Path]) -> None:

@@ -170,13 +170,13 @@ def test_a_name_that_lies_changes_nothing(tmp_path: Path, drawn: Written) -> Non
 @pytest.mark.parametrize("name", ["archive.pt.gz", "state_dict.pt.gz"])
 def test_what_torch_itself_wrote_is_read(name: str, tmp_path: Path) -> None:
     """Files of `tests/reference/make_weights.py`, with the digest that torch had of their tensors."""
-    told = json.loads((FIXTURES / "weights.json").read_text())
+    expected = json.loads((FIXTURES / "weights.json").read_text())
     path = tmp_path / "weights.pt"
     path.write_bytes(gzip.decompress((FIXTURES / name).read_bytes()))
-    checkpoint = load(path, Architecture(**told["architecture"]))
-    assert checkpoint.format == told["files"][name]["format"]
-    assert checkpoint.settings.activation == told["files"][name]["activation"]
-    assert tensor_digest(checkpoint.tensors) == told["digest"]
+    checkpoint = load(path, Architecture(**expected["architecture"]))
+    assert checkpoint.format == expected["files"][name]["format"]
+    assert checkpoint.settings.activation == expected["files"][name]["activation"]
+    assert tensor_digest(checkpoint.tensors) == expected["digest"]
     assert len({values.tobytes() for values in checkpoint.tensors.values()}) == len(checkpoint.tensors)
 
 
@@ -203,7 +203,9 @@ def test_a_broken_file_is_one_line_and_nothing_is_run_or_made(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, drawn: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_read_is_refused(
+    tmp_path: Path, drawn: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The system's refusal, played, since root never meets it."""
     path = write_safetensors(tmp_path / "a", drawn)
 
@@ -273,7 +275,7 @@ def test_no_file_at_all_gives_another_error(
             load(path, SMALL)
 
 
-def test_another_size_is_told_with_the_word_to_type(tmp_path: Path) -> None:
+def test_another_size_is_refused_with_the_word_to_type(tmp_path: Path) -> None:
     path = write_torch(tmp_path / "a.pt", huggingface_names(draw(OTHER)))
     with pytest.raises(ZeroshotError, match="those of other: type model=other"):
         load(path, SMALL, KNOWN)
