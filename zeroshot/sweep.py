@@ -111,20 +111,29 @@ def job_folder(name: str, *, _root_: DictConfig) -> str:
         for folder in folders:
             if digest_in(folder) == config_digest and take_over(folder):
                 return folder.name
+        named = str(OmegaConf.select(_root_, "prompt.name", default=""))
+        if _plain(_root_).get("prompt", {}).get("name", named) != named:  # templates that are not the set's
+            name = f"{name.removesuffix(named)}own_prompts"
         return claim(sweep / name).name
 
 
 def digest(composed: DictConfig) -> str:
     """The digest of a composed config, with or without Hydra's own part, as its record has it."""
-    from zeroshot.config.validate import resolved
     from zeroshot.runs import record
+
+    return record.digest(_plain(composed))
+
+
+def _plain(composed: DictConfig) -> dict[str, Any]:
+    """A composed config without Hydra's own part as the job will have it, or unresolved where that fails."""
+    from zeroshot.config.validate import resolved
 
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        return record.digest(resolved(config))
+        return resolved(config)
     except ZeroshotError:  # the job will report it
         plain: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-        return record.digest(plain)
+        return plain  # type: ignore[no-any-return]
 
 
 def digest_in(folder: Path) -> str | None:

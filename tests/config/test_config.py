@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from zeroshot.config.compose import compose as compose_for_python
 from zeroshot.config.compose import register
 from zeroshot.config.explain import explain
 from zeroshot.config.named import architecture, known_models, prompt_templates
@@ -187,6 +188,23 @@ def test_a_data_set_that_has_a_name_keeps_it() -> None:
 )
 def test_changed_templates_do_not_have_the_name_of_the_set(templates: str, name: str) -> None:
     assert composed("prompt=photo", f"prompt.templates={templates}").prompt.name == name
+
+
+@pytest.mark.parametrize("base", ["clip_vit_b_32", "laion2b_vit_l_14"])
+def test_a_model_of_ones_own_inherits_from_a_named_one(base: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    own = f"defaults: [{base}, _self_]\nname: mine\nactivation: gelu\nweights: {{path: mine.safetensors}}\n"
+    (tmp_path / "model" / "mine.yaml").write_text(own, encoding="utf-8")
+    choices = {"model": "mine", "dataset": "shapes", "stage": "eval"}
+    mine, theirs = checked(compose_for_python(choices, {}, tmp_path)).model, known_models()[base]
+    assert (mine.name, mine.activation.value, mine.weights.path) == ("mine", "gelu", "mine.safetensors")
+    assert architecture(mine) == architecture(theirs)
+    assert (mine.mean, mine.std) == (theirs.mean, theirs.std)
+
+
+@pytest.mark.parametrize("name", sorted(known_models()))
+def test_models_read_without_hydra_are_those_that_hydra_composes(name: str) -> None:
+    assert known_models()[name] == composed(f"model={name}").model
 
 
 def test_interpolation_in_the_users_text_is_kept_as_text() -> None:
