@@ -201,11 +201,11 @@ def test_a_missing_empty_or_unreadable_file_is_named(
         ({"fine_labels": files.fine_labels(13)}, "holds 13 labels for 12 images"),
         ({"fine_labels": [*files.fine_labels(11), 6]}, "image 11 has label 6, but meta names 6 classes"),
         ({"fine_labels": [-1, *files.fine_labels(11)]}, "image 0 has label -1"),
-        ({"fine_labels": [1 << 70, *files.fine_labels(11)]}, "«fine_labels»: a label is no class id"),
-        ({"fine_labels": [1.0, *files.fine_labels(11)]}, "«fine_labels»: a label is no class id"),
-        ({"fine_labels": [True, *files.fine_labels(11)]}, "«fine_labels»: a label is no class id"),
-        ({"fine_labels": ["1", *files.fine_labels(11)]}, "«fine_labels»: a label is no class id"),
-        ({"fine_labels": np.zeros((12, 1), np.int64)}, "no row of integers"),
+        ({"fine_labels": [1 << 70, *files.fine_labels(11)]}, "«fine_labels»: a label is not a class id"),
+        ({"fine_labels": [1.0, *files.fine_labels(11)]}, "«fine_labels»: a label is not a class id"),
+        ({"fine_labels": [True, *files.fine_labels(11)]}, "«fine_labels»: a label is not a class id"),
+        ({"fine_labels": ["1", *files.fine_labels(11)]}, "«fine_labels»: a label is not a class id"),
+        ({"fine_labels": np.zeros((12, 1), np.int64)}, "not a row of integers"),
         ({"fine_labels": np.full(12, 1 << 63, np.uint64)}, "image 0 has label"),
         ({"fine_labels": "012345"}, "«fine_labels»"),
         ({"fine_labels": None}, "has no «fine_labels»"),
@@ -252,8 +252,8 @@ def test_a_binary_file_that_does_not_fit_is_refused(binary100: Path) -> None:
     path = binary100 / "test.bin"
     whole = path.read_bytes()
     for data, said in (
-        (whole[:-1], "is no whole number of rows of 3,074"),
-        (whole + b"\0", "is no whole number of rows of 3,074"),
+        (whole[:-1], "is not a whole number of rows of 3,074"),
+        (whole + b"\0", "is not a whole number of rows of 3,074"),
         (b"", "holds no images"),
         (whole[:3074], "no image of class «fine_0»"),
         (b"\0\x06" + whole[2:], "image 0 has label 6, but fine_label_names.txt names 6 classes"),
