@@ -180,10 +180,13 @@ def print_table(sweep: Path) -> None:
 
 def all_done() -> bool:
     """Whether no run failed in this process and its launcher's, and every job of the sweep left a complete record."""
+    if failed or (temporary is not None and (temporary / FAILED).exists()):
+        return False
+    if current is None or not current.is_dir():
+        return True
     from zeroshot.runs import table
 
-    elsewhere = temporary is not None and (temporary / FAILED).exists()
-    return not (failed or elsewhere or (current is not None and current.is_dir() and not table.complete(current)))
+    return table.complete(current)
 
 
 def note_failure() -> None:
