@@ -465,6 +465,20 @@ def test_a_preprocessor_beside_the_weights_says_mean_std_and_resize(
     assert (found.mean, found.std, found.resize) == expected
 
 
+@pytest.mark.parametrize("mean", [[0.5], [0.5, 0.5, "x"], 0.5, [0.5, 0.5, float("nan")]])
+def test_a_mean_that_is_not_three_numbers_is_refused(mean: object, tmp_path: Path, drawn: Written) -> None:
+    path = write_safetensors(tmp_path / "a", huggingface_names(drawn))
+    (tmp_path / "config.json").write_text(json.dumps(small_config()))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean}))
+    with pytest.raises(ZeroshotError, match="can't be read as a config"):
+        load(path, SMALL)
+
+
+@pytest.mark.parametrize("mean", ["", "x y z", "0.5", "nan nan nan", "1 2 3 4"])
+def test_metadata_of_another_form_is_unknown(mean: str, tmp_path: Path, drawn: Written) -> None:
+    assert load(write_safetensors(tmp_path / "a", drawn, mean=mean), SMALL).settings == Settings()
+
+
 def test_open_clips_config_says_mean_std_and_resize(tmp_path: Path, drawn: Written) -> None:
     path = write_safetensors(tmp_path / "a", drawn)
     pixels = {"mean": list(HALF), "std": list(HALF), "resize_mode": "squash", "interpolation": "bicubic"}

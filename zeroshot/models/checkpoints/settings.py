@@ -1,6 +1,7 @@
 """What a network needs to know of its weights beside their shapes, from a config beside them or from their name."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,11 +37,18 @@ class Settings:
     @classmethod
     def from_metadata(cls, notes: Mapping[str, Any]) -> "Settings":
         """The settings that `metadata` wrote; what is of another form is unknown."""
+
+        def colour(name: str) -> Colour | None:
+            try:
+                return _colour(str(notes[name]).split())
+            except (KeyError, ValueError):
+                return None
+
         activation, resize = notes.get("activation"), notes.get("resize")
         return cls(
             activation if activation in get_args(Activation) else None,
-            _colour(str(notes.get("mean", "")).split()),
-            _colour(str(notes.get("std", "")).split()),
+            colour("mean"),
+            colour("std"),
             resize if resize in get_args(Resize) else None,
         )
 
@@ -166,10 +174,16 @@ def _sizes(size: Architecture) -> list[int]:
 
 
 def _colour(values: Any) -> Colour | None:
-    """Three numbers; those that are OpenAI's to four digits are OpenAI's. None for an absent value."""
-    if not isinstance(values, list) or len(values) != 3:
+    """Three numbers; those that are OpenAI's to four digits are OpenAI's. None for an absent value.
+
+    Raises:
+        TypeError, ValueError: it is not three finite numbers.
+    """
+    if values is None:
         return None
     red, green, blue = (float(value) for value in values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"{values} are not three finite numbers")
     for known in (OPENAI_MEAN, OPENAI_STD):
         if [round(value, 4) for value in (red, green, blue)] == [round(value, 4) for value in known]:
             return known
