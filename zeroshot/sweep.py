@@ -100,19 +100,21 @@ def job_folder(name: str, *, _root_: DictConfig) -> str:
         return Path(decided).name
     if _root_.hydra.output_subdir is None:
         return name
+    from zeroshot.runs import record
     from zeroshot.runs.folder import HYDRA, claim, take_over
 
-    config_digest = digest(_root_)
+    config = _plain(_root_)
+    config_digest = record.digest(config)
     with locked(sweep):
         folders = [folder for folder in sorted(sweep.iterdir()) if (folder / HYDRA).is_dir()]
         for folder in folders:
-            if is_done(folder, _root_):
+            if is_done(folder, config_digest):
                 return folder.name
         for folder in folders:
             if digest_in(folder) == config_digest and take_over(folder):
                 return folder.name
         named = str(OmegaConf.select(_root_, "prompt.name", default=""))
-        if _plain(_root_).get("prompt", {}).get("name", named) != named:  # templates that are not the set's
+        if config.get("prompt", {}).get("name", named) != named:  # templates that are not the set's
             name = f"{name.removesuffix(named)}own_prompts"
         return claim(sweep / name).name
 
@@ -147,12 +149,12 @@ def digest_in(folder: Path) -> str | None:
     return digest(saved) if isinstance(saved, DictConfig) else None
 
 
-def is_done(folder: Path, composed: DictConfig) -> bool:
+def is_done(folder: Path, config_digest: str) -> bool:
     """Whether a folder holds the complete record of a run of this config on the weights and data that it has now."""
     from zeroshot.runs.record import is_complete, read_record
 
     record = read_record(folder)
-    if record is None or not is_complete(record, digest(composed)):
+    if record is None or not is_complete(record, config_digest):
         return False
     from zeroshot.stages.inputs import are_unchanged
 

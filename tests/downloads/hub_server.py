@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from zeroshot.downloads.hub import fetch_repository
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LFS = (".bin", ".safetensors")  # files that are on the content host
@@ -117,3 +122,19 @@ class HubServer:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+@contextmanager
+def only_hub(files: dict[str, bytes], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """Runs a hub that stands for both real ones, with caches of its own in a folder, and no token."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZEROSHOT_HOME", str(folder / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "cache"))
+    fetch_repository.cache_clear()
+    with HubServer(files).running() as running:
+        for name in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
+            monkeypatch.setenv(name, running.address)
+        yield running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.downloads.hub_server import COMMIT, HubServer
+from tests.downloads.hub_server import COMMIT, HubServer, only_hub
 from zeroshot.downloads.hub import fetch_repository, is_hub_name, is_present
 from zeroshot.errors import ZeroshotError
 
@@ -25,15 +25,7 @@ FILES = {
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A running hub, an empty cache, and no token."""
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    fetch_repository.cache_clear()
-    with HubServer(dict(FILES)).running() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.address)
-        monkeypatch.setenv("MODELSCOPE_ENDPOINT", running.address)
+    with only_hub(dict(FILES), tmp_path, monkeypatch) as running:
         yield running
 
 

@@ -19,11 +19,10 @@ pytest.importorskip("torch", reason="the live comparison needs torch")
 import torch
 from safetensors.torch import save_file
 
-from tests.downloads.hub_server import HubServer
+from tests.downloads.hub_server import HubServer, only_hub
 from tests.drawn import draw
 from zeroshot.config.named import architecture, known_models
 from zeroshot.config.schema import Device, Model, Target, Weights
-from zeroshot.downloads.hub import fetch_repository
 from zeroshot.models.architecture import CONTEXT_LENGTH
 from zeroshot.models.tokenizer import EOT, SOT, Tokenizer
 from zeroshot.stages.encoder import load_new_model
@@ -124,13 +123,7 @@ def by_transformers(folder: Path, model: Model) -> Features:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
-    fetch_repository.cache_clear()
-    with HubServer({}).running() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.address)
+    with only_hub({}, tmp_path, monkeypatch) as running:
         yield running
 
 

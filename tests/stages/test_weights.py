@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.downloads.hub_server import HubServer
+from tests.downloads.hub_server import HubServer, only_hub
 from tests.drawn import SMALL
 from zeroshot.config.named import known_models
 from zeroshot.config.schema import Activation, Model, Resize, Source, Weights
-from zeroshot.downloads.hub import fetch_repository
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.checkpoints.identity import file_digest
 from zeroshot.stages import weights
@@ -47,13 +46,7 @@ def beside(small_weights: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A hub that has the repository."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    monkeypatch.setenv("ZEROSHOT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    fetch_repository.cache_clear()
-    with HubServer({path.name: path.read_bytes() for path in beside.iterdir()}).running() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.address)
+    with only_hub({path.name: path.read_bytes() for path in beside.iterdir()}, tmp_path, monkeypatch) as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """The names of models, data sets and prompt sets: those of `conf/`, read without Hydra, and those of own ones."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ def names(group: str) -> list[str]:
     return sorted(path.stem for path in (source_folder("conf") / group).glob("*.yaml"))
 
 
+@cache
 def known_models() -> dict[str, Model]:
-    """The models of `conf/model/` by name."""
+    """The models of `conf/model/` by name, read once a process."""
     models = {}
     for name in names("model"):
         model = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), _model_file(name)))
@@ -29,6 +31,7 @@ def known_models() -> dict[str, Model]:
     return models
 
 
+@cache
 def _model_file(name: str) -> Any:
     """A model's YAML, merged onto those that its `defaults` name."""
     loaded: Any = OmegaConf.load(source_folder("conf") / "model" / f"{name}.yaml")

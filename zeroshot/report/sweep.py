@@ -1,7 +1,6 @@
 """A sweep's page and figures: its table, a bar a run, the matrix of prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,11 @@ from zeroshot.report.page import render
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
 from zeroshot.runs import table
-from zeroshot.runs.table import Row
+from zeroshot.runs.table import Matrix, Row
 
 FIGURES = "figures"
 BARS = 40  # runs that have one
 KEYS = ("model", "dataset", "prompt")
-
-
-@dataclass(frozen=True)
-class Heatmap:
-    """Top-1 of models (rows) by prompt sets (columns) on one data set; None where there was no run."""
-
-    dataset: str
-    models: list[str]
-    prompts: list[str]
-    shares: list[list[float | None]]
-
-    @property
-    def known(self) -> list[float]:
-        """The shares that are there."""
-        return [share for line in self.shares for share in line if share is not None]
 
 
 def draw(page: Path) -> None:
@@ -41,7 +25,7 @@ def draw(page: Path) -> None:
     rows = table.rows(folder)
     done = [row for row in rows if row["top1"] is not None]
     finished = {row["folder"]: _finished(folder / row["folder"]) for row in rows}
-    matrices = heatmaps(done)
+    matrices = table.matrices(done)
     named = {key: {row[key] for row in rows if row[key] is not None} for key in KEYS}  # some have none yet
     context: dict[str, Any] = {
         "title": folder.name,
@@ -83,20 +67,7 @@ def interval(row: Row) -> tuple[float, float]:
     return wilson(round(row["top1"] * row["images"]), row["images"])
 
 
-def heatmaps(done: Sequence[Row]) -> list[Heatmap]:
-    """Top-1 of the matrices of finished runs."""
-    return [
-        Heatmap(
-            each.dataset,
-            each.models,
-            each.prompts,
-            [[None if row is None else row["top1"] for row in line] for line in each.rows],
-        )
-        for each in table.matrices(done)
-    ]
-
-
-def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Heatmap]) -> None:
+def _figures(folder: Path, listed: Sequence[Bar], matrices: Sequence[Matrix]) -> None:
     from zeroshot.report import figures
 
     folder.mkdir(exist_ok=True)

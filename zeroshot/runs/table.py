@@ -67,6 +67,11 @@ class Matrix:
     prompts: list[str]
     rows: list[list[Row | None]]
 
+    @property
+    def shares(self) -> list[list[float | None]]:
+        """Top-1 of each run; None where there is none."""
+        return [[None if row is None else row["top1"] for row in line] for line in self.rows]
+
 
 def rows(sweep: Path) -> list[Row]:
     """A row per config of a sweep's jobs in the order of their folders: the newest complete job, else the newest."""

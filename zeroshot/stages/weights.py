@@ -13,7 +13,7 @@ from zeroshot.config.paths import PACKAGE, expand_path, home
 from zeroshot.config.schema import Model
 from zeroshot.config.schema import Source as ConfigSource
 from zeroshot.downloads.fetch import Source, fetch
-from zeroshot.downloads.hub import fetch_repository, is_hub_name
+from zeroshot.downloads.hub import fetch_repository, is_hub_name, is_present
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.checkpoints.files import FOLDER_FILES
 from zeroshot.models.checkpoints.identity import file_digest, identify, identify_file
@@ -54,8 +54,6 @@ def weights_path(model: Model) -> Path:
 
 def local_weights(model: Model) -> bool:
     """Whether the weights of a model's sources are on this machine, whole or not, without looking into them."""
-    from zeroshot.downloads.hub import is_present
-
     folder = home() / "weights"
     for source in model.weights.sources:
         if source.url.startswith(PACKAGE):
@@ -77,10 +75,10 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
     Raises:
         ZeroshotError: they are missing, broken, of other sizes or trained with other settings.
     """
-    known = known_models()
     path = weights_path(model)
     with ThreadPoolExecutor(1) as thread:  # hashing takes a second a gigabyte and leaves a core free
         hashing = thread.submit(file_digest, path)
+        known = known_models()
         checkpoint = load(path, architecture(model), {name: architecture(each) for name, each in known.items()})
         digest = hashing.result()
     identity = _identity(model, digest, known) or identify(checkpoint.tensors)
