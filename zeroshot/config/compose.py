@@ -27,6 +27,8 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
+    # --help lists 40 groups, and Hydra would copy the whole store for each; what is loaded from it is copied anyway
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store.store(name="schema", node=Config)
     for path in source_folder("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
