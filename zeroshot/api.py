@@ -24,6 +24,7 @@ from zeroshot.stages.dataset import load_dataset
 from zeroshot.stages.encoder import load_new_model, warn_of_texts
 
 if TYPE_CHECKING:
+    from zeroshot.devices.pool import EncoderPool
     from zeroshot.models.encoder import Encoder
 
 TASK = "zero_shot_image_classification"
@@ -40,8 +41,10 @@ def load_model(
     interpolation: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    device_count: int | str = 1,
+    device_cluster: str | None = None,
     config_dir: str | Path | None = None,
-) -> "Encoder":
+) -> "Encoder | EncoderPool":
     """A CLIP, ready to encode.
 
     `encode_image` takes a list of PIL images, paths, URLs or uint8 arrays, or one uint8 array [N, H, W, 3], and
@@ -56,12 +59,15 @@ def load_model(
         interpolation: "bicubic" or "bilinear"; None is the model's own, bicubic for OpenAI's.
         batch_size: images that are encoded at once.
         workers: threads that read and resize images.
+        device_count: how many devices encode, or "all"; more than one through Ray.
+        device_cluster: "auto" or the address of a running Ray cluster; None is this machine.
         config_dir: a folder with models of your own, as `--config-dir` of the command line.
 
     Raises:
         ZeroshotError: an argument can't be used; one line says which, and what to give instead.
     """
-    config = run_config(model, None, config_dir, device, weights, dtype, interpolation, batch_size, workers)
+    settings = (weights, dtype, interpolation, batch_size, workers, device_count, device_cluster)
+    config = run_config(model, None, config_dir, device, *settings)
     built = checked(config)
     return load_new_model(built.model, built.device).encoder
 
@@ -79,6 +85,8 @@ def pipeline(
     interpolation: str | None = "bilinear",
     batch_size: int | None = None,
     workers: int | None = None,
+    device_count: int | str = 1,
+    device_cluster: str | None = None,
     config_dir: str | Path | None = None,
 ) -> "Pipeline":
     """A classifier of images among labels, by default under MindFormers' protocol.
@@ -89,13 +97,15 @@ def pipeline(
         top_k: how many of the best labels to return; None is all.
         prompt: the name of a prompt set in `conf/prompt/` or `config_dir`, the path of its YAML file, one template or
             several with `{}` where the label goes, or a mapping of `templates` and `class_names` ("raw" or "spaces").
-        model, weights, device, dtype, interpolation, batch_size, workers, config_dir: as for `load_model`.
+        model, weights, device, dtype, interpolation, batch_size, workers, device_count, device_cluster, config_dir: as
+            for `load_model`.
 
     Raises:
         ZeroshotError: an argument can't be used.
     """
     _check_task(task)
-    config = run_config(model, prompt, config_dir, device, weights, dtype, interpolation, batch_size, workers)
+    settings = (weights, dtype, interpolation, batch_size, workers, device_count, device_cluster)
+    config = run_config(model, prompt, config_dir, device, *settings)
     return Pipeline(config, candidate_labels, top_k, config_dir)
 
 
@@ -165,7 +175,8 @@ class Trainer:
         task: "zero_shot_image_classification", the only one.
         eval_dataset: a folder (CIFAR in one of its layouts, or a folder per class), a CSV file of paths and labels, the
             name of a data set, or the name of its usual folder, such as "cifar-100-python".
-        prompt, model, weights, device, dtype, interpolation, batch_size, workers, config_dir: as for `pipeline`.
+        prompt, model, weights, device, dtype, interpolation, batch_size, workers, device_count, device_cluster,
+            config_dir: as for `pipeline`.
 
     Raises:
         ZeroshotError: an argument can't be used.
@@ -184,13 +195,16 @@ class Trainer:
         interpolation: str | None = "bilinear",
         batch_size: int | None = None,
         workers: int | None = None,
+        device_count: int | str = 1,
+        device_cluster: str | None = None,
         config_dir: str | Path | None = None,
     ) -> None:
         log_to_terminal()
         _check_task(task)
         given, parameters = locals(), signature(Trainer).parameters
         self._given = {key: given[key] for key, each in parameters.items() if given[key] != each.default}
-        self._config = run_config(model, prompt, config_dir, device, weights, dtype, interpolation, batch_size, workers)
+        settings = (weights, dtype, interpolation, batch_size, workers, device_count, device_cluster)
+        self._config = run_config(model, prompt, config_dir, device, *settings)
         self._config_dir = config_dir
         self._dataset = eval_dataset
         if eval_dataset is not None:

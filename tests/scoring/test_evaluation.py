@@ -1,6 +1,6 @@
 """The evaluation takes values and returns values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ class AxisEncoder:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.texts += texts
-        return AXES[[int(text.split()[-1].strip(".")) for text in texts]]
+    def encode_text_blocks(self, blocks: Iterable[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
+        for texts in blocks:
+            self.texts += texts
+            yield AXES[[int(text.split()[-1].strip(".")) for text in texts]]
 
     def feature_batches(self, images: Sequence[Any]) -> Iterator[FeatureBatch]:
         yield FeatureBatch(np.arange(len(images)), np.array(images))

@@ -16,6 +16,7 @@ from zeroshot.config.named import known_models
 from zeroshot.config.schema import Device, Model, Source, Target, Weights
 from zeroshot.downloads import digest
 from zeroshot.errors import ZeroshotError
+from zeroshot.models.encoder import Encoder
 from zeroshot.models.tokenizer import Tokenizer
 from zeroshot.stages import encoder as stage
 from zeroshot.stages.weights import weights_path
@@ -101,6 +102,7 @@ def test_a_second_model_frees_the_first(small_weights: Path, monkeypatch: pytest
     model = Model(name="own", **vars(SMALL), weights=Weights(path=str(small_weights)))
     monkeypatch.setattr(stage, "_last", None)
     encoder = stage.load_model(model, CPU).encoder
+    assert isinstance(encoder, Encoder)
     encoder.encode_text(["a"])
     held = weakref.ref(encoder._text_tower.__self__.token_embedding)  # type: ignore[attr-defined]
     del encoder

@@ -28,6 +28,8 @@ def run_config(
     interpolation: str | None,
     batch_size: int | None,
     workers: int | None,
+    device_count: int | str = 1,
+    device_cluster: str | None = None,
 ) -> dict[str, Any]:
     """The config of an evaluation of this model, on the embedded data set until another is put in.
 
@@ -47,6 +49,7 @@ def run_config(
     values["model.weights.path"] = None if weights is None else str(weights)
     values |= {"model.interpolation": interpolation, "device.dtype": dtype}
     values |= {"device.batch_size": batch_size, "device.workers": workers}
+    values |= {"device.count": device_count, "device.cluster": device_cluster}
     return compose(choices, values, config_dir)
 
 

@@ -111,7 +111,7 @@ class ImageFeatures:
                     errors |= {missing[place]: str(error) for place, error in batch.errors.items()}
                     with self._count_guard:
                         self.encoded += len(places)
-                    if self.store is not None and places:
+                    if self.store is not None and places and batch.reproducible:
                         self._keep(images, places, digests, batch.features)
                     if errors and self._list_unreadable:
                         break

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import features
 
-from zeroshot import models
+from zeroshot import data, models
 from zeroshot.models.architecture import Architecture
 from zeroshot.models.preprocess import Preprocessing
 
@@ -30,7 +30,7 @@ def feature_key(
 
     `device` and `versions` are the record's. The size of a batch is part of the key, since a network's rows may differ
     in their last bits between shapes (on a CPU, batches of one do), and so are the processor, the versions of what
-    computes, and the code of `zeroshot.models`.
+    computes, and the code of `zeroshot.models` and `zeroshot.data`.
     """
     return {
         "weights": weights_sha256,
@@ -46,9 +46,9 @@ def feature_key(
 
 @cache
 def _code() -> str:
-    """A sha256 over the sources of `zeroshot.models`."""
+    """A sha256 over the sources of `zeroshot.models` and `zeroshot.data`."""
     digest = hashlib.sha256()
-    for folder in models.__path__:
+    for folder in [*models.__path__, *data.__path__]:
         for path in sorted(Path(folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

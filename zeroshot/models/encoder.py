@@ -5,7 +5,7 @@ import gc
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cached_property
@@ -18,13 +18,13 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 from PIL import Image
 
-from zeroshot.data.image_source import is_one_image, load_image
+from zeroshot.data.image_source import load_image
 from zeroshot.errors import ZeroshotError
 from zeroshot.interrupts import uninterrupted
 from zeroshot.models import prefix_packing
 from zeroshot.models.architecture import Activation, Architecture, Tensors
 from zeroshot.models.cpu import CpuImageTower, CpuTextTower, Folded
-from zeroshot.models.feature_batch import FeatureBatch
+from zeroshot.models.feature_batch import FeatureBatch, concatenated
 from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.tokenizer import Tokenizer
 from zeroshot.models.towers import ImageTower, TextTower
@@ -132,15 +132,7 @@ class Encoder:
         Raises:
             ZeroshotError: an image can't be read, or it is not a list.
         """
-        if is_one_image(images) or isinstance(images, dict | set) or not isinstance(images, Iterable):
-            raise ZeroshotError("encode_image takes a list of images, or an array [N, height, width, 3]: put it in [ ]")
-        features = [self._no_features()]
-        with closing(self.feature_batches(images)) as batches:
-            for batch in batches:
-                for error in batch.errors.values():
-                    raise error
-                features.append(batch.features)
-        return np.concatenate(features)
+        return concatenated(self.feature_batches, images, self.architecture.embed_dim)
 
     def encode_text(self, texts: Sequence[str]) -> Features:
         """Unit text features [N, embed_dim]; equal texts, and equal beginnings, are computed once.
@@ -166,6 +158,10 @@ class Encoder:
         places = {row: place for place, row in enumerate(ordered)}
         place = {text: places[row] for text, row in zip(distinct, ids, strict=True)}
         return np.concatenate(features)[[place[text] for text in texts]]
+
+    def encode_text_blocks(self, blocks: Iterable[Sequence[str]]) -> Iterator[Features]:
+        """The features of several lists of texts, one after the other."""
+        return map(self.encode_text, blocks)
 
     @cached_property
     def _image_tower(self) -> Callable[[Tensor], Tensor]:  # built at its first use: there may be none

@@ -1,6 +1,6 @@
 """Class names → class embeddings: the one path for evaluation and prediction."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +16,8 @@ Progress = Callable[[Collection[int]], Iterable[int]]
 class TextEncoder(Protocol):
     """What class embeddings need of an encoder."""
 
-    def encode_text(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """Unit text features [N, embed_dim]."""
+    def encode_text_blocks(self, blocks: Iterable[Sequence[str]], /) -> Iterator[NDArray[np.float32]]:
+        """Unit text features [N, embed_dim] of each block of texts, in order."""
 
 
 def embed_classes(
@@ -38,11 +38,10 @@ def embed_classes(
     texts = fill_templates(class_names, templates, spelling)
     step = max(1, TEXTS_PER_BLOCK // len(templates)) * len(templates)
     starts = range(0, len(texts), step)
-    features = [
-        mean_of_templates(encoder.encode_text(texts[start : start + step]), len(templates))
-        for start in (starts if len(starts) == 1 else progress(starts))
-    ]
-    return np.concatenate(features)
+    blocks = (texts[start : start + step] for start in (starts if len(starts) == 1 else progress(starts)))
+    return np.concatenate(
+        [mean_of_templates(features, len(templates)) for features in encoder.encode_text_blocks(blocks)]
+    )
 
 
 def mean_of_templates(text_features: NDArray[np.float32], templates: int) -> NDArray[np.float64]:

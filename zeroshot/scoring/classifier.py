@@ -17,6 +17,7 @@ from zeroshot.scoring.prompts import Spelling
 from zeroshot.scoring.ranking import rank
 
 if TYPE_CHECKING:
+    from zeroshot.devices.pool import EncoderPool
     from zeroshot.models.encoder import Encoder
 
 LABEL_SETS = 8  # whose class embeddings are kept
@@ -46,7 +47,7 @@ class Classifier:
 
     def __init__(
         self,
-        encoder: "Encoder",
+        encoder: "Encoder | EncoderPool",
         check_texts: Callable[[Sequence[str], Templates], None],
         progress: Callable[[Sequence[Any]], Iterable[Any]],
     ) -> None:

@@ -1,11 +1,10 @@
 """From the `model` and `device` config to an encoder on its device, kept from one job of a sweep to the next."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zeroshot.config.named import architecture, preprocessing
 from zeroshot.config.paths import home
@@ -24,6 +23,7 @@ from zeroshot.stages.weights import load_weights, weights_path
 
 if TYPE_CHECKING:
     from zeroshot.devices.pool import EncoderPool
+    from zeroshot.devices.worker import Facts
     from zeroshot.models.encoder import Encoder
 
 WORDS_IN_WARNING = 10
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class LoadedModel:
     """An encoder on its device, its checkpoint without the weights, and what the record says of model and device."""
 
-    encoder: "Encoder"
+    encoder: "Encoder | EncoderPool"
     checkpoint: Checkpoint
     model: dict[str, Any]
     device: dict[str, Any]
@@ -76,9 +76,10 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
         prepared = devices.prepare(device.target.value, device.id, device.dtype.value)
         from zeroshot.models.encoder import Encoder
 
+    alone = device.count == 1
     encoder = Encoder(
         architecture(model),
-        checkpoint.tensors,
+        checkpoint.tensors if alone else {"logit_scale": checkpoint.tensors["logit_scale"]},
         preprocessing(model),
         target=prepared.target,
         dtype=prepared.dtype,
@@ -86,44 +87,43 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
         batch_size=device.batch_size,
         workers=device.workers,
     )
-    device_description = {
-        "target": prepared.target,
-        "dtype": prepared.dtype,
-        "batch_size": encoder.batch_size,
-        "world_size": 1,
-    }
-    return LoadedModel(encoder, replace(checkpoint, tensors={}), model_description, device_description)
+    loaded = LoadedModel(
+        encoder,
+        replace(checkpoint, tensors={}),
+        model_description,
+        {"target": prepared.target, "dtype": prepared.dtype, "batch_size": encoder.batch_size, "world_size": 1},
+    )
+    if not alone:
+        from zeroshot.devices import pool
+
+        build = partial(_encoder_of_worker, model, replace(device, id=0, batch_size=encoder.batch_size, count=1))
+        facts = _feature_key(model, loaded)
+        loaded.encoder = pool.EncoderPool(build, encoder, facts, prepared.target, device.count, device.cluster)
+        loaded.device["world_size"] = loaded.encoder.count
+    return loaded
 
 
-@contextmanager
-def image_encoder(model: Model, device: Device, loaded: LoadedModel) -> "Iterator[Encoder | EncoderPool]":
-    """What encodes images: the model's encoder, or those of as many workers as `device.count` says."""
-    if device.count == 1:
-        yield loaded.encoder
-        return
-    from zeroshot.devices.pool import EncoderPool
-
-    build = partial(_build_encoder, model, replace(device, id=0, batch_size=loaded.encoder.batch_size))
-    pool = EncoderPool(build, loaded.encoder, loaded.device["target"], device.count, device.cluster)
-    loaded.device["world_size"] = pool.count
-    try:
-        yield pool
-    finally:
-        pool.close()
+def _encoder_of_worker(model: Model, device: Device) -> "tuple[Encoder, Facts]":
+    loaded = load_new_model(model, device)
+    return cast("Encoder", loaded.encoder), _feature_key(model, loaded)
 
 
-def _build_encoder(model: Model, device: Device) -> "Encoder":
-    return load_new_model(model, device).encoder
+def describe_device(loaded: LoadedModel) -> dict[str, Any]:
+    """What the record says of the device: of several workers also the kinds of processors that took part."""
+    kinds = sorted(getattr(loaded.encoder, "processors", ()))
+    return loaded.device | ({"processors": kinds} if kinds else {})
 
 
 def feature_store(model: Model, loaded: LoadedModel) -> FeatureStore:
     """The store of image features of this model on this device."""
-    weights = loaded.model["weights"]["sha256"]
-    encoder = loaded.encoder
-    key = feature_key(
+    return FeatureStore(home() / "features", _feature_key(model, loaded), loaded.encoder.architecture.embed_dim)
+
+
+def _feature_key(model: Model, loaded: LoadedModel) -> dict[str, Any]:
+    encoder, weights = loaded.encoder, loaded.model["weights"]["sha256"]
+    return feature_key(
         encoder.architecture, model.activation.value, encoder.preprocessing, weights, loaded.device, versions()
     )
-    return FeatureStore(home() / "features", key, encoder.architecture.embed_dim)
 
 
 def warn_of_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates) -> None:

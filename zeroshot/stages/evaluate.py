@@ -24,7 +24,7 @@ from zeroshot.scoring import Evaluation, Metrics, evaluate
 from zeroshot.scoring.labels import check_distinct
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
-from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_untrained_words
+from zeroshot.stages.encoder import describe_device, feature_store, load_model, warn_of_untrained_words
 from zeroshot.stages.result import StageResult, Stopwatch
 
 UNREADABLE_NAMED = 20  # in an error
@@ -53,19 +53,18 @@ def run(config: Config) -> StageResult:
     errors: dict[int, str] = {}
     skip = getattr(config.dataset, "unreadable", None) is Unreadable.skip
     track = partial(progress.track, description=f"{config.model.name} on {config.dataset.name}")
-    with image_encoder(config.model, config.device, loaded) as encoder:
-        features = ImageFeatures(encoder, store, list_unreadable=not skip)
-        batches = features.batches(images.images, errors, track)
-        stopwatch.lap("text")
-        evaluation = evaluate(
-            loaded.encoder,
-            images.images,
-            images.labels,
-            data.classes,
-            prompt["templates"],
-            prompt["class_names"],
-            features=_checked(batches, {} if skip else errors, len(images), stopwatch),
-        )
+    features = ImageFeatures(loaded.encoder, store, list_unreadable=not skip)
+    batches = features.batches(images.images, errors, track)
+    stopwatch.lap("text")
+    evaluation = evaluate(
+        loaded.encoder,
+        images.images,
+        images.labels,
+        data.classes,
+        prompt["templates"],
+        prompt["class_names"],
+        features=_checked(batches, {} if skip else errors, len(images), stopwatch),
+    )
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
     groups = {name: _group(evaluation, ids) for name, ids in class_groups(config.dataset, data).items()}
@@ -91,7 +90,12 @@ def run(config: Config) -> StageResult:
     )
     for line in summary(len(evaluation.labels), evaluation.metrics, groups, published):
         log.info(line)
-    record: dict[str, Any] = {"model": loaded.model, "dataset": dataset, "prompt": prompt, "device": loaded.device}
+    record: dict[str, Any] = {
+        "model": loaded.model,
+        "dataset": dataset,
+        "prompt": prompt,
+        "device": describe_device(loaded),
+    }
     record |= {"metrics": vars(evaluation.metrics)} | ({"groups": groups} if groups else {})
     record |= {"references": published, "timing": timing}
     embedded = isinstance(config.dataset, Shapes) and config.model.weights.path is None

@@ -17,7 +17,7 @@ from zeroshot.scoring import Ranking, embed_classes, rank
 from zeroshot.scoring.classifier import Templates
 from zeroshot.scoring.labels import parse_labels, read_labels
 from zeroshot.scoring.prompts import Spelling, fill_templates
-from zeroshot.stages.encoder import feature_store, image_encoder, load_model, warn_of_texts
+from zeroshot.stages.encoder import describe_device, feature_store, load_model, warn_of_texts
 from zeroshot.stages.evaluate import describe_prompt
 from zeroshot.stages.result import StageResult, Stopwatch
 
@@ -48,15 +48,14 @@ def run(config: Config) -> StageResult:
     errors: dict[int, str] = {}
     top_k = min(stage.top_k, len(labels))
     store = feature_store(config.model, loaded) if stage.cache else None
-    with image_encoder(config.model, config.device, loaded) as encoder:
-        features = ImageFeatures(encoder, store)
-        batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
-        ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
+    features = ImageFeatures(loaded.encoder, store)
+    batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
+    ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
     predictions = predictions_of(images, labels, ranking, errors)
     log.info("%s", summary_text(predictions))
-    record: dict[str, Any] = {"model": loaded.model, "prompt": prompt, "device": loaded.device}
+    record: dict[str, Any] = {"model": loaded.model, "prompt": prompt, "device": describe_device(loaded)}
     record |= {"labels": len(labels), "images": len(images), "timing": timing}
     error = f"{len(errors)} of {len(images)} images could not be read; the line of each says why" if errors else None
     return StageResult(record, partial(_write, predictions), error=error)
