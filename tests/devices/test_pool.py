@@ -1,10 +1,17 @@
-"""Several workers through Ray: the files of one process, to the byte, also when a worker is killed."""
+"""Runs on several workers: the files of one process, to the byte, whatever happens to a worker; nothing is left."""
 
+import csv
 import os
+import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +20,13 @@ from PIL import Image
 
 from tests.conftest import ROOT, Command
 
-pytestmark = pytest.mark.ray
-pytest.importorskip("ray", reason="pip install 'zeroshot-mindspore[ray]'")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'zeroshot-mindspore[ray]'"),
+]
 
-SHAPES = ("experiment=quickstart", "device=cpu", "dataset.size=1003", "dataset.seed=5")
+SHAPES = ("experiment=quickstart", "device=cpu", "dataset.seed=5")
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def predictions(folder: Path) -> bytes:
@@ -24,14 +34,19 @@ def predictions(folder: Path) -> bytes:
 
 
 def test_any_number_of_workers_leaves_the_files_of_one_process(zeroshot: Command, tmp_path: Path) -> None:
-    for count in (1, 2, 3):
-        done = zeroshot(*SHAPES, f"device.count={count}", "stage.cache=false", f"hydra.run.dir={count}")
-        assert done.returncode == 0, done.stderr
-    assert predictions(tmp_path / "1") == predictions(tmp_path / "2") == predictions(tmp_path / "3")
-    assert '"world_size": 3' in (tmp_path / "3" / "result.json").read_text(encoding="utf-8")
+    for size, counts in ((1003, (1, 2, 3, 4)), (2, (1, 4))):
+        for count in counts:
+            options = (f"dataset.size={size}", f"device.count={count}", "stage.cache=false")
+            done = zeroshot(*SHAPES, *options, f"hydra.run.dir={size}/{count}")
+            assert done.returncode == 0, done.stderr
+            assert not done.stderr
+        assert len({predictions(folder) for folder in (tmp_path / str(size)).iterdir()}) == 1
+    assert '"world_size": 3' in (tmp_path / "1003" / "3" / "result.json").read_text(encoding="utf-8")
 
 
-def test_a_half_filled_store_and_unreadable_images_change_nothing(zeroshot: Command, tmp_path: Path) -> None:
+def test_a_store_filled_by_another_count_and_unreadable_images_change_nothing(
+    zeroshot: Command, tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (90, 32, 32, 3), np.uint8)
     for place, image in enumerate(pixels):
@@ -48,26 +63,115 @@ def test_a_half_filled_store_and_unreadable_images_change_nothing(zeroshot: Comm
     assert predictions(tmp_path / "1") == predictions(tmp_path / "2")
 
 
-def test_a_killed_worker_is_replaced_and_its_blocks_are_encoded_again(zeroshot: Command, tmp_path: Path) -> None:
-    assert zeroshot(*SHAPES, "stage.cache=false", "hydra.run.dir=one").returncode == 0
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROSHOT_HOME": str(tmp_path / "home")}
-    options = ("device.count=2", "device.batch_size=50", "stage.cache=false", "hydra.run.dir=two")
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Where a run puts Ray's files: a short path, as sockets need."""
+    folder = tempfile.mkdtemp(prefix="zs")
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def start(tmp_path: Path, temporary: Path) -> Start:
+    """Starts `python -m zeroshot` on 3,000 images."""
+    surroundings = {"PYTHONPATH": str(ROOT), "ZEROSHOT_HOME": str(tmp_path / "home"), "TMPDIR": str(temporary)}
+
+    def popen(*arguments: str) -> "subprocess.Popen[str]":
+        options = ("dataset.size=3000", "device.batch_size=50", "device.count=2")
+        return subprocess.Popen(
+            [sys.executable, "-m", "zeroshot", *SHAPES, *options, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **surroundings},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return popen
+
+
+def processes(pattern: str) -> list[int]:
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def wait_for_worker(process: "subprocess.Popen[str]", method: str) -> int:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := processes(f"^ray::Worker.{method}"):
+            return found[0]
+        time.sleep(0.02)
+    raise AssertionError(f"no worker came to {method}: {process.communicate()[1]}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    options = ("dataset.size=3000", "device.batch_size=50", "stage.cache=false", "hydra.run.dir=run")
     command = [sys.executable, "-m", "zeroshot", *SHAPES, *options]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        workers: list[int] = []
-        while not workers and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-            listed = subprocess.run(["pgrep", "-f", "ray::_Worker"], capture_output=True, text=True, check=False)
-            workers = [int(pid) for pid in listed.stdout.split()]
-        assert workers, "no worker was started"
-        os.kill(workers[0], signal.SIGKILL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZEROSHOT_HOME": str(folder / "home")}
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    return predictions(folder / "run")
+
+
+@pytest.mark.parametrize("method", ["start", "encode_images", "encode_images later"])
+def test_a_worker_that_is_killed_changes_nothing(method: str, start: Start, undisturbed: bytes, tmp_path: Path) -> None:
+    with start("stage.cache=false", "hydra.run.dir=run") as process:
+        worker = wait_for_worker(process, method.split()[0])
+        if method.endswith("later"):
+            time.sleep(random.uniform(0.1, 1.0))
+        os.kill(worker, signal.SIGKILL)
         _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
-    assert len(predictions(tmp_path / "two").splitlines()) == 1004
+    assert re.fullmatch(r"the worker on .* failed \(its process ended\): a new one takes over\n", stderr)
+    assert predictions(tmp_path / "run") == undisturbed
 
 
-def test_more_devices_than_the_cluster_has_and_a_missing_cluster_are_one_line(zeroshot: Command) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_a_leader_that_is_killed_leaves_nothing_but_the_store_from_which_the_next_start_goes_on(
+    ending: signal.Signals, start: Start, undisturbed: bytes, temporary: Path, tmp_path: Path
+) -> None:
+    with start("hydra.run.dir=first") as process:
+        wait_for_worker(process, "encode_images")
+        time.sleep(1.0)
+        process.send_signal(ending)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (130 if ending is signal.SIGINT else -ending)
+    assert stderr == ("interrupted; finished work is kept\n" if ending is signal.SIGINT else "")
+    with start("hydra.run.dir=second") as process:
+        _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr
+    assert predictions(tmp_path / "second") == undisturbed
+    deadline = time.monotonic() + 30
+    while left := [*temporary.iterdir(), *processes("^ray::|raylet|gcs_server")]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def test_a_sweep_keeps_its_workers_and_python_gets_the_features_of_one_encoder(
+    zeroshot: Command, tmp_path: Path
+) -> None:
+    options = ("dataset.size=100", "device.count=2", "prompt=photo,plain", "hydra.sweep.dir=sweep")
+    done = zeroshot("-m", *SHAPES, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("starting Ray") == 1
+    with open(tmp_path / "sweep" / "table.csv", encoding="utf-8", newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["ok", "ok"]
+    code = (
+        "import numpy as np\n"
+        "from zeroshot import load_model, pipeline\n"
+        "images = np.random.default_rng(0).integers(0, 256, (70, 40, 30, 3), np.uint8)\n"
+        "one, two = load_model('clip_tiny'), load_model('clip_tiny', device_count=2)\n"
+        "assert np.array_equal(one.encode_image(images), two.encode_image(images))\n"
+        "assert np.array_equal(one.encode_text(['a', 'b']), two.encode_text(['a', 'b']))\n"
+        "given = {'model': 'clip_tiny', 'candidate_labels': ['red circle', 'blue star']}\n"
+        "assert pipeline(**given)(images[0]) == pipeline(**given, device_count=2)(images[0])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
+
+
+def test_a_cluster_that_is_not_there_and_a_missing_device_are_one_line(zeroshot: Command) -> None:
     done = zeroshot(*SHAPES, "device.count=2", "device.cluster='127.0.0.1:1'", "stage.cache=false")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr

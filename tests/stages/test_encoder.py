@@ -109,3 +109,10 @@ def test_a_second_model_frees_the_first(small_weights: Path, monkeypatch: pytest
     assert held() is not None
     stage.load_model(model, replace(CPU, batch_size=3))
     assert held() is None
+
+
+def test_msrun_is_refused_with_what_replaces_it(small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    model = Model(name="own", **vars(SMALL), weights=Weights(path=str(small_weights)))
+    with pytest.raises(ZeroshotError, match=r"start one without msrun, with device\.count=N for N devices"):
+        stage.load_new_model(model, CPU)

@@ -6,7 +6,10 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from zeroshot.errors import ZeroshotError
@@ -15,22 +18,33 @@ from zeroshot.interrupts import unblocked
 CONNECT_SECONDS = 10.0
 LONGEST_FOLDER = 40  # characters of a path below which Ray's sockets have names that are short enough
 FOLDER_PREFIX = "zeroshot-ray-"
-# Waits until the process that started it has ended, however it ended, and removes what Ray left.
-REMOVE_AT_END = 'cat > /dev/null; for pause in 1 2 4; do sleep $pause; rm -rf -- "$0"; done'
+# Waits until the process that started it has ended, however it ended, and ends what Ray left: its agents stay on for
+# minutes after their node was killed.
+CLEAN_UP = """
+cat > /dev/null
+for pause in 1 2; do
+    sleep $pause
+    find /proc/[0-9]*/fd -maxdepth 1 -lname "$0/*" 2> /dev/null | cut -d / -f 3 | sort -u | xargs -r kill -9
+    rm -rf -- "$0"
+done
+"""
 
 log = logging.getLogger(__name__)
 
-_removers: list[subprocess.Popen[bytes]] = []  # held, since what they wait for is the end of their input
+_cleaners: list[subprocess.Popen[bytes]] = []  # held, since what they wait for is the end of their input
 
 
 def shut_by_default() -> None:
     """Makes a Ray that this process starts listen on loopback alone, ask for a token and send no usage statistics.
 
-    Ray reads these variables when it is imported; what the user has set stays.
+    Ray reads these variables when it is imported; what the user has set stays. Where Ray is imported already, it is too
+    late for the token.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: 127.0.0.1 is the host's address
-    if "RAY_AUTH_MODE" not in os.environ:
+    if "ray" in sys.modules:
+        sys.modules["ray"]._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    elif "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
@@ -53,9 +67,8 @@ def connect(cluster: str | None, workers: int) -> Any:
         raise ZeroshotError("device.count needs Ray: pip install 'zeroshot-mindspore[ray]'") from error
     if ray.is_initialized():
         return ray
-    _log_quietly(ray)
     options = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-    with unblocked():  # Ray's processes end by the signals that this process holds back
+    with _quiet(ray), unblocked():  # Ray's processes end by the signals that this process holds back
         if cluster is None:
             log.info("starting Ray on this machine")
             ray.init("local", num_cpus=workers, _temp_dir=_temporary_folder(), **options)
@@ -70,13 +83,17 @@ def connect(cluster: str | None, workers: int) -> Any:
     return ray
 
 
-def _log_quietly(ray: Any) -> None:
-    """Sends Ray's own lines to the logger `ray`, which only a run's log file listens to."""
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Leaves Ray's own lines, from its start on, to the handlers of the logger `ray`, which a run's log file has."""
     logger = logging.getLogger("ray")
-    logger.propagate = False
-    logger.addHandler(logging.NullHandler())
+    own = [each for each in logger.handlers if type(each).__module__.split(".")[0] != "ray"]
     # what its node manager reports is printed, past every logger
     ray._private.worker.print_to_stdstream = lambda data, **_: logger.warning("\n".join(data["lines"]))
+    try:
+        yield
+    finally:  # Ray has reset its logger
+        logger.handlers, logger.propagate = [*own, logging.NullHandler()], False
 
 
 def _temporary_folder() -> str:
@@ -84,8 +101,8 @@ def _temporary_folder() -> str:
     parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"
     folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
     if (shell := shutil.which("sh")) is not None:
-        command = [shell, "-c", REMOVE_AT_END, folder]
-        _removers.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
+        command = [shell, "-c", CLEAN_UP, folder]
+        _cleaners.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
     return folder
 
 

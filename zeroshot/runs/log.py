@@ -16,17 +16,19 @@ def log_file(folder: Path) -> Iterator[None]:
     """Keeps the log in the run's folder."""
     handler = logging.FileHandler(folder / LOG, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("zeroshot")
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(PACKAGE_LOGGER), logging.getLogger("ray")]
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
         handler.close()
 
 
 def log_to_terminal() -> None:
-    logger = logging.getLogger("zeroshot")
+    logger = logging.getLogger(PACKAGE_LOGGER)
     if not any(isinstance(handler, _TerminalHandler) for handler in logger.handlers):
         logger.addHandler(_TerminalHandler())
     if logger.level == logging.NOTSET:

@@ -1,6 +1,7 @@
 """From the `model` and `device` config to an encoder on its device, kept from one job of a sweep to the next."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zeroshot.config.named import architecture, preprocessing
 from zeroshot.config.paths import home
 from zeroshot.config.schema import Device, Model
+from zeroshot.errors import ZeroshotError
 from zeroshot.features.key import feature_key
 from zeroshot.features.store import FeatureStore
 from zeroshot.interrupts import uninterrupted
@@ -69,6 +71,11 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
     Raises:
         ZeroshotError: the weights or the device can't be used.
     """
+    if "MS_ROLE" in os.environ:
+        raise ZeroshotError(
+            "msrun started this process (MS_ROLE is set), and each of its processes would do the whole run: "
+            "start one without msrun, with device.count=N for N devices"
+        )
     checkpoint, model_description = load_weights(model)
     with uninterrupted():  # only now: MindSpore takes seconds to load, and mistakes come first
         from zeroshot.devices import target as devices
