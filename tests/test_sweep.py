@@ -33,9 +33,10 @@ LAUNCHERS = {
     "basic": [],
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
     "submitit_local": ["hydra/launcher=submitit_local"],
+    "ray": ["hydra/launcher=ray"],
 }
 PLUGINS = {"basic": "hydra", "joblib": "hydra_plugins.hydra_joblib_launcher"}
-PLUGINS |= {"submitit_local": "hydra_plugins.hydra_submitit_launcher"}
+PLUGINS |= {"submitit_local": "hydra_plugins.hydra_submitit_launcher", "ray": "hydra_plugins.hydra_ray_launcher"}
 
 
 def installed(module: str) -> bool:
@@ -47,8 +48,13 @@ def installed(module: str) -> bool:
 
 def each_launcher() -> list[Any]:
     absent = "not installed: pip install 'zeroshot-mindspore[launchers]'"
+    selected = {"ray": [pytest.mark.ray]}
     return [
-        pytest.param(options, id=name, marks=pytest.mark.skipif(not installed(PLUGINS[name]), reason=absent))
+        pytest.param(
+            options,
+            id=name,
+            marks=[pytest.mark.skipif(not installed(PLUGINS[name]), reason=absent), *selected.get(name, [])],
+        )
         for name, options in LAUNCHERS.items()
     ]
 

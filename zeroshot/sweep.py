@@ -47,6 +47,7 @@ class Folders(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         global current, temporary
+        _shut_ray_of_launcher(config)
         if config.hydra.output_subdir is None:
             temporary = Path(tempfile.mkdtemp(prefix="zeroshot-"))
             atexit.register(shutil.rmtree, temporary, ignore_errors=True)
@@ -78,6 +79,18 @@ class Folders(Callback):
         if in_sweep:
             write_table(Path(config.hydra.sweep.dir))
         return in_sweep
+
+
+def _shut_ray_of_launcher(config: DictConfig) -> None:
+    """Keeps a Ray that `hydra/launcher=ray` starts on this machine to this machine."""
+    init = OmegaConf.select(config, "hydra.launcher.ray.init")
+    if init is None or init.get("address") is not None:
+        return
+    from zeroshot.devices.cluster import shut_by_default
+
+    shut_by_default()
+    with read_write(config), open_dict(config):
+        init.setdefault("include_dashboard", False)
 
 
 def register_resolvers() -> None:
