@@ -405,7 +405,7 @@ def test_threads_that_share_a_pipeline_get_their_own_answers(classifier: Pipelin
 
     def call(thread: int) -> list[str]:
         numbers, wrong = random.Random(thread), []
-        for _ in range(200):
+        for _ in range(40):
             place, number = numbers.randrange(4), numbers.randrange(3)
             (found,), (right,) = classifier(pictures[place], label_sets[number]), expected_scores[place, number]
             same = [each["label"] for each in found] == [each["label"] for each in right]
