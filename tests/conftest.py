@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -47,7 +48,21 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def zeroshot(tmp_path: Path) -> Command:
-    """`python -m zeroshot ARGUMENTS` in an empty folder, with a home of its own; output as text."""
+    """`python -m zeroshot ARGUMENTS` in an empty folder, with a home of its own; output as text.
+
+    It runs in this process, where MindSpore is imported once.
+    """
+    from tests.in_process import run_main  # imports MindSpore
+
+    def command(*arguments: str, cwd: Path = tmp_path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return run_main(arguments, cwd, {"ZEROSHOT_HOME": str(tmp_path / "home"), **environment})
+
+    return command
+
+
+@pytest.fixture
+def zeroshot_process(tmp_path: Path) -> Command:
+    """`zeroshot` as a process of its own, where the process is what is tested, or its import, or its surroundings."""
 
     def command(*arguments: str, cwd: Path = tmp_path, **environment: str) -> "subprocess.CompletedProcess[str]":
         surroundings = {**os.environ, "ZEROSHOT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), **environment}
@@ -68,12 +83,17 @@ def zeroshot(tmp_path: Path) -> Command:
 @pytest.fixture
 def small(zeroshot: Command, config_dir: Path, cifar: Path) -> Command:
     """The command with the small model on the small data set."""
+    return partial(zeroshot, *small_arguments(config_dir, cifar))
 
-    def command(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        given = ("--config-dir", str(config_dir), f"dataset.root={cifar}", "device=cpu", "device.batch_size=8")
-        return zeroshot(*given, *arguments, **more)
 
-    return command
+@pytest.fixture
+def small_process(zeroshot_process: Command, config_dir: Path, cifar: Path) -> Command:
+    """`small` as a process of its own."""
+    return partial(zeroshot_process, *small_arguments(config_dir, cifar))
+
+
+def small_arguments(config_dir: Path, cifar: Path) -> list[str]:
+    return ["--config-dir", str(config_dir), f"dataset.root={cifar}", "device=cpu", "device.batch_size=8"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ import zeroshot
 from tests.conftest import ROOT, Command
 from tests.data.cifar_files import FINE, write_cifar10_python
 from tests.drawn import SMALL, draw
+from tests.in_process import share_encoders
 from zeroshot import Trainer, load_image, load_model, pipeline
 from zeroshot.api import Pipeline
 from zeroshot.config.arguments import dataset_config, prompt_config
@@ -33,6 +35,13 @@ from zeroshot.models.preprocess import Preprocessing
 LABELS = ["cat", "向日葵", "bird's nest", "a, b", "1e3", "fire_truck"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shared() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_encoders(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     """The small model under MindFormers' protocol."""
@@ -40,7 +49,7 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def classifier(config_dir: Path) -> Pipeline:
+def classifier(config_dir: Path, _shared: None) -> Pipeline:
     return pipeline(model="small", candidate_labels=LABELS, config_dir=config_dir, batch_size=8)
 
 
@@ -396,7 +405,7 @@ def test_threads_that_share_a_pipeline_get_their_own_answers(classifier: Pipelin
 
     def call(thread: int) -> list[str]:
         numbers, wrong = random.Random(thread), []
-        for _ in range(200):
+        for _ in range(40):
             place, number = numbers.randrange(4), numbers.randrange(3)
             (found,), (right,) = classifier(pictures[place], label_sets[number]), expected_scores[place, number]
             same = [each["label"] for each in found] == [each["label"] for each in right]

@@ -1,4 +1,4 @@
-"""The command line as people use it: a process of its own, its files, its exit status, its one line."""
+"""The command line as people use it: its files, its exit status, its one line."""
 
 import csv
 import json
@@ -30,8 +30,8 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_its_complete_record(small: Command, tmp_path: Path) -> None:
-    done = small("model=small", "hydra.run.dir=out", "prompt=photo")
+def test_a_run_leaves_its_complete_record(small_process: Command, tmp_path: Path) -> None:
+    done = small_process("model=small", "hydra.run.dir=out", "prompt=photo")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     folder = tmp_path / "out"
@@ -139,19 +139,21 @@ def test_a_single_run_that_fails_prints_one_line_and_leaves_its_record(
     assert names == {".hydra", "zeroshot.log", "result.json", "report.html"}
 
 
-def test_a_page_that_cannot_be_drawn_is_a_warning(small: Command, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_drawn_is_a_warning(small_process: Command, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "jinja2.py").write_text("raise ImportError('no templates here')")
-    done = small("model=small", "hydra.run.dir=out", "prompt=plain", PYTHONPATH=f"{tmp_path / 'broken'}:{ROOT}")
+    done = small_process("model=small", "hydra.run.dir=out", "prompt=plain", PYTHONPATH=f"{tmp_path / 'broken'}:{ROOT}")
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "report.html could not be drawn" in done.stderr
     assert "metrics" in record(tmp_path / "out")
 
 
-def test_the_page_of_all_runs_is_drawn_by_a_stage_that_loads_no_mindspore(zeroshot: Command, tmp_path: Path) -> None:
-    assert zeroshot("model.weights.path=nowhere", "dataset=shapes").returncode == 1
-    done = zeroshot("stage=report")
+def test_the_page_of_all_runs_is_drawn_by_a_stage_that_loads_no_mindspore(
+    zeroshot_process: Command, tmp_path: Path
+) -> None:
+    assert zeroshot_process("model.weights.path=nowhere", "dataset=shapes").returncode == 1
+    done = zeroshot_process("stage=report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("page: outputs/index.html\n")
     page = (tmp_path / "outputs" / "index.html").read_text(encoding="utf-8")
@@ -177,8 +179,8 @@ def test_a_pickle_that_runs_a_command_runs_nothing(small: Command, tmp_path: Pat
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_error_shows_its_trace_on_request(small: Command) -> None:
-    done = small("model=small", "dataset.root=nowhere", HYDRA_FULL_ERROR="1")
+def test_an_error_shows_its_trace_on_request(small_process: Command) -> None:
+    done = small_process("model=small", "dataset.root=nowhere", HYDRA_FULL_ERROR="1")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ZeroshotError" in done.stderr
@@ -262,8 +264,8 @@ def test_the_help_page_names_every_choice(zeroshot: Command) -> None:
         assert word in done.stdout
 
 
-def test_the_version_is_printed(zeroshot: Command) -> None:
-    assert zeroshot("--version").stdout == f"zeroshot {__version__}\n"
+def test_the_version_is_printed(zeroshot_process: Command) -> None:
+    assert zeroshot_process("--version").stdout == f"zeroshot {__version__}\n"
 
 
 @pytest.mark.parametrize(

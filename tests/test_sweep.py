@@ -75,7 +75,7 @@ def stamps(sweep: Path, *names: str) -> list[int]:
 
 @pytest.mark.parametrize("launcher", each_launcher())
 def test_a_failed_job_is_a_row_and_the_repaired_sweep_computes_it_alone(
-    small: Command, tmp_path: Path, small_weights: Path, launcher: list[str]
+    small: Command, small_process: Command, tmp_path: Path, small_weights: Path, launcher: list[str]
 ) -> None:
     first, cut, last = (tmp_path / f"{name}.safetensors" for name in ("first", "cut", "last"))
     for path in (first, last):
@@ -85,7 +85,8 @@ def test_a_failed_job_is_a_row_and_the_repaired_sweep_computes_it_alone(
 
     def command(*paths: Path) -> "subprocess.CompletedProcess[str]":
         given = f"model.weights.path={','.join(map(str, paths))}"
-        return small("-m", "model=small", given, "prompt=plain", "hydra.sweep.dir=sweep", *launcher)
+        started = small_process if launcher else small  # a launcher's jobs are processes
+        return started("-m", "model=small", given, "prompt=plain", "hydra.sweep.dir=sweep", *launcher)
 
     done = command(first, cut, last)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -249,6 +250,7 @@ def in_the_middle_of_a_job(
 @pytest.mark.parametrize("launcher", each_launcher())
 def test_a_killed_sweep_shows_its_unfinished_job_and_goes_on_beside_another(
     small: Command,
+    small_process: Command,
     waiting: Callable[[], None],
     config_dir: Path,
     cifar: Path,
@@ -270,7 +272,8 @@ def test_a_killed_sweep_shows_its_unfinished_job_and_goes_on_beside_another(
     ]
     before = stamps(sweep, "0_small_plain")
     waiting()
-    done = small("-m", "model=waiting,small", "prompt=plain", "hydra.sweep.dir=same", *launcher)
+    again = small_process if launcher else small
+    done = again("-m", "model=waiting,small", "prompt=plain", "hydra.sweep.dir=same", *launcher)
     assert done.returncode == 0, done.stdout + done.stderr
     assert folders(sweep) == ["0_small_plain", "1_waiting_plain"]
     assert not list(sweep.rglob("run.lock"))

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 from tests.conftest import Command
+from tests.in_process import share_encoders
 from zeroshot.config.compose import compose
 from zeroshot.config.schema import Config
 from zeroshot.config.validate import checked
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.encoder import Encoder
 from zeroshot.stages import check
+
+
+@pytest.fixture(autouse=True)
+def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    share_encoders(monkeypatch)
 
 
 def on_cpu() -> Config:
