@@ -67,8 +67,7 @@ def load_model(
         ZeroshotError: an argument can't be used; one line says which, and what to give instead.
     """
     settings = (weights, dtype, interpolation, batch_size, workers, device_count, device_cluster)
-    config = run_config(model, None, config_dir, device, *settings)
-    built = checked(config)
+    built = checked(run_config(model, None, config_dir, device, *settings))
     return load_new_model(built.model, built.device).encoder
 
 
@@ -97,16 +96,14 @@ def pipeline(
         top_k: how many of the best labels to return; None is all.
         prompt: the name of a prompt set in `conf/prompt/` or `config_dir`, the path of its YAML file, one template or
             several with `{}` where the label goes, or a mapping of `templates` and `class_names` ("raw" or "spaces").
-        model, weights, device, dtype, interpolation, batch_size, workers, device_count, device_cluster, config_dir: as
-            for `load_model`.
+        The others are those of `load_model`.
 
     Raises:
         ZeroshotError: an argument can't be used.
     """
     _check_task(task)
     settings = (weights, dtype, interpolation, batch_size, workers, device_count, device_cluster)
-    config = run_config(model, prompt, config_dir, device, *settings)
-    return Pipeline(config, candidate_labels, top_k, config_dir)
+    return Pipeline(run_config(model, prompt, config_dir, device, *settings), candidate_labels, top_k, config_dir)
 
 
 class Pipeline:
@@ -175,8 +172,7 @@ class Trainer:
         task: "zero_shot_image_classification", the only one.
         eval_dataset: a folder (CIFAR in one of its layouts, or a folder per class), a CSV file of paths and labels, the
             name of a data set, or the name of its usual folder, such as "cifar-100-python".
-        prompt, model, weights, device, dtype, interpolation, batch_size, workers, device_count, device_cluster,
-            config_dir: as for `pipeline`.
+        The others are those of `pipeline`.
 
     Raises:
         ZeroshotError: an argument can't be used.

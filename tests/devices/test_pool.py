@@ -33,11 +33,11 @@ def predictions(folder: Path) -> bytes:
     return (folder / "predictions.csv").read_bytes()
 
 
-def test_any_number_of_workers_leaves_the_files_of_one_process(zeroshot: Command, tmp_path: Path) -> None:
+def test_any_number_of_workers_leaves_the_files_of_one_process(zeroshot_process: Command, tmp_path: Path) -> None:
     for size, counts in ((1003, (1, 2, 3, 4)), (2, (1, 4))):
         for count in counts:
             options = (f"dataset.size={size}", f"device.count={count}", "stage.cache=false")
-            done = zeroshot(*SHAPES, *options, f"hydra.run.dir={size}/{count}")
+            done = zeroshot_process(*SHAPES, *options, f"hydra.run.dir={size}/{count}")
             assert done.returncode == 0, done.stderr
             assert not done.stderr
         assert len({predictions(folder) for folder in (tmp_path / str(size)).iterdir()}) == 1
@@ -45,7 +45,7 @@ def test_any_number_of_workers_leaves_the_files_of_one_process(zeroshot: Command
 
 
 def test_a_store_filled_by_another_count_and_unreadable_images_change_nothing(
-    zeroshot: Command, tmp_path: Path
+    zeroshot_process: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (90, 32, 32, 3), np.uint8)
@@ -54,10 +54,10 @@ def test_a_store_filled_by_another_count_and_unreadable_images_change_nothing(
     (tmp_path / "photos" / "40.png").write_text("not an image")
     labels = "stage.labels=[red circle,blue star]"
     given = ("model=clip_tiny", "stage=predict", labels, "device=cpu", "device.batch_size=4", "prompt=photo")
-    assert zeroshot(*given, "stage.images='photos/[0-3]*.png'", "hydra.run.dir=some").returncode == 0
+    assert zeroshot_process(*given, "stage.images='photos/[0-3]*.png'", "hydra.run.dir=some").returncode == 0
     for count, cache in ((1, "false"), (2, "true")):
         options = (f"device.count={count}", f"stage.cache={cache}", f"hydra.run.dir={count}")
-        done = zeroshot(*given, "stage.images=photos", *options)
+        done = zeroshot_process(*given, "stage.images=photos", *options)
         assert done.returncode == 1
         assert "1 of 90 images could not be read" in done.stderr
     assert predictions(tmp_path / "1") == predictions(tmp_path / "2")
@@ -149,10 +149,10 @@ def test_a_leader_that_is_killed_leaves_nothing_but_the_store_from_which_the_nex
 
 
 def test_a_sweep_keeps_its_workers_and_python_gets_the_features_of_one_encoder(
-    zeroshot: Command, tmp_path: Path
+    zeroshot_process: Command, tmp_path: Path
 ) -> None:
     options = ("dataset.size=100", "device.count=2", "prompt=photo,plain", "hydra.sweep.dir=sweep")
-    done = zeroshot("-m", *SHAPES, *options)
+    done = zeroshot_process("-m", *SHAPES, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("starting Ray") == 1
     with open(tmp_path / "sweep" / "table.csv", encoding="utf-8", newline="") as file:
@@ -171,8 +171,8 @@ def test_a_sweep_keeps_its_workers_and_python_gets_the_features_of_one_encoder(
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
 
 
-def test_a_cluster_that_is_not_there_and_a_missing_device_are_one_line(zeroshot: Command) -> None:
-    done = zeroshot(*SHAPES, "device.count=2", "device.cluster='127.0.0.1:1'", "stage.cache=false")
+def test_a_cluster_that_is_not_there_and_a_missing_device_are_one_line(zeroshot_process: Command) -> None:
+    done = zeroshot_process(*SHAPES, "device.count=2", "device.cluster='127.0.0.1:1'", "stage.cache=false")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "device.cluster=127.0.0.1:1" in done.stderr
