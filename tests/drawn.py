@@ -1,5 +1,6 @@
-"""Weights for the tests: a CLIP in which every parameter is drawn, so that a dropped bias or gain shows."""
+"""Weights for the tests: a network in which every parameter is drawn, so that a dropped bias or gain shows."""
 
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -10,6 +11,11 @@ from zeroshot.models.architecture import Architecture
 SMALL = Architecture(
     embed_dim=64, image_size=32, patch_size=8, vision_width=128, vision_layers=3, text_width=64, text_layers=2
 )
+SMALL_CHINESE = replace(SMALL, text_width=128, vocabulary=21128, context_length=52, family="chinese_clip")
+SMALL_SIGLIP = replace(
+    SMALL, embed_dim=128, image_size=36, text_width=128, text_mlp_width=192, vocabulary=300, context_length=64,
+    family="siglip",
+)  # fmt: skip
 
 
 def draw(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -35,6 +41,10 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     kind = name.split(".")[-2:]
     if name == "logit_scale":
         return 4.0, 0.1
+    if name == "logit_bias":
+        return -10.0, 0.1
+    if kind[-1] == "probe":
+        return 0.0, 1.0
     if kind[-1].endswith("bias"):
         return 0.0, 0.02
     if kind[0].startswith("ln_"):

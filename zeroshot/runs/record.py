@@ -110,6 +110,7 @@ def references(
             and list(prompt["templates"]) == list(prompt_templates(entry["prompt"]))
             and prompt["class_names"] == entry["class_names"]
             and model["interpolation"] == entry["interpolation"]
+            and data.get("classes_from") == entry.get("classes_from")
         )
         if same_work and percent is not None:
             figure = round(percent / 100, 6)

@@ -51,7 +51,8 @@ def run(config: Config) -> StageResult:
     with image_encoder(config.model, config.device, loaded) as encoder:
         features = ImageFeatures(encoder, store)
         batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
-        ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
+        scale, bias = loaded.encoder.logit_scale, loaded.encoder.logit_bias
+        ranking = Ranking.concatenate(rank(batches, embeddings, scale, top_k, bias), top_k)
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
     predictions = predictions_of(images, labels, ranking, errors)

@@ -91,6 +91,7 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
         "name": model.name,
         "image_size": model.image_size,
         "interpolation": model.interpolation.value,
+        "score": model.score.value,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in used.items()},
         "assumed": [each.name for each in fields(Settings) if getattr(trained, each.name) is None],
         "weights": {"path": str(path), "sha256": digest, "format": checkpoint.format, "identity": identity},
