@@ -41,7 +41,7 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     if name == "logit_scale":
         return 4.0, 0.1
     if name == "logit_bias":
-        return -10.0, 0.1
+        return -3.0, 0.1
     if kind[-1] == "probe":
         return 0.0, 1.0
     if kind[-1].endswith("bias"):

@@ -97,4 +97,4 @@ def tokenizer_file(weights: Path) -> Path:
 
 
 def _readable(text: str) -> str:
-    return canonical(text).encode("utf-8", "replace").decode()  # half a surrogate pair is no text for the library
+    return canonical(text.encode("utf-8", "replace").decode())  # half a surrogate pair is no text for the library

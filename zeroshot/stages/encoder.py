@@ -20,7 +20,7 @@ from zeroshot.runs.record import versions
 from zeroshot.scoring.classifier import Templates
 from zeroshot.scoring.labels import ONE_LABEL, few_letters
 from zeroshot.scoring.prompts import fill_templates
-from zeroshot.stages.tokenizers import load_tokenizer
+from zeroshot.stages.tokenizers import describe_tokenizer, load_tokenizer
 from zeroshot.stages.weights import load_weights, weights_path
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
     """
     checkpoint, model_description = load_weights(model)
     tokenizer = load_tokenizer(model, checkpoint.path)
+    model_description |= describe_tokenizer(model, checkpoint.path)
     with uninterrupted():  # only now: MindSpore takes seconds to load, and mistakes come first
         from zeroshot.devices import target as devices
 

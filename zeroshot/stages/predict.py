@@ -55,6 +55,8 @@ def run(config: Config) -> StageResult:
         ranking = Ranking.concatenate(rank(batches, embeddings, scale, top_k, bias), top_k)
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
+    if bias is not None:
+        log.info("a score is the probability of its label by itself (sigmoid); model.score=softmax: among the labels")
     predictions = predictions_of(images, labels, ranking, errors)
     log.info("%s", summary_text(predictions))
     record: dict[str, Any] = {"model": loaded.model, "prompt": prompt, "device": loaded.device}

@@ -1,13 +1,23 @@
 """From the `model` config to the tokenizer of its family."""
 
 from pathlib import Path
+from typing import Any
 
 from zeroshot.config.named import known_models
 from zeroshot.config.schema import Family, Model
+from zeroshot.downloads.digest import sha256_of
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.chinese_tokenizer import ChineseTokenizer
 from zeroshot.models.siglip_tokenizer import OtherModelError, SiglipTokenizer, tokenizer_file
 from zeroshot.models.tokenizer import TextTokenizer, Tokenizer
+
+
+def describe_tokenizer(model: Model, weights: Path) -> dict[str, Any]:
+    """What the record says of the tokenizer: its file and digest where it came with the weights."""
+    if model.family is not Family.siglip:
+        return {}
+    file = tokenizer_file(weights)
+    return {"tokenizer": {"path": str(file), "sha256": sha256_of(file)}}
 
 
 def load_tokenizer(model: Model, weights: Path) -> TextTokenizer:
