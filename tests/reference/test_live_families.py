@@ -213,9 +213,9 @@ def test_a_checkpoint_of_open_clip_has_its_features(tmp_path: Path) -> None:
     from open_clip.model import CustomTextCLIP
 
     model = short("siglip2_vit_b_16", 12, 2)
-    vision = {"image_size": 224, "timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map"}
+    vision: dict[str, Any] = {"image_size": 224, "timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map"}
     vision |= {"timm_proj": "none", "timm_model_pretrained": False}
-    text = {"context_length": 64, "vocab_size": VOCABULARY, "width": 768, "heads": 12, "layers": 2}
+    text: dict[str, Any] = {"context_length": 64, "vocab_size": VOCABULARY, "width": 768, "heads": 12, "layers": 2}
     text |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
     text["act_kwargs"] = {"approximate": "tanh"}
     built = CustomTextCLIP(768, vision, text, init_logit_bias=-10).eval()
