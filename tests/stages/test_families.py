@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -125,7 +126,8 @@ def test_cifar_is_evaluated_with_chinese_names(zeroshot: Command, folder: Path, 
     assert "few letters" not in done.stderr
     record = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert dict(record["dataset"]["class_mapping"]) == pairs
-    own.write_text("apple\n", encoding="utf-8")
+    own = tmp_path / "names.txt"
+    own.write_text("苹果\n", encoding="utf-8")
     done = zeroshot(*given, "model=small_chinese", f"dataset.class_names={own}", "hydra.run.dir=out2")
     assert done.returncode == 1
     assert "give a file of two columns, folder,name" in done.stderr
@@ -149,7 +151,9 @@ def test_every_naming_of_a_family_is_read(size: Architecture, tmp_path: Path) ->
         for name, values in tensors.items():
             whole = values.T if name in names.transposed else values
             parts = names.shapes(name, values.shape)
-            rows = np.cumsum([shape[0] for shape in parts.values()])[:-1] if len(parts) > 1 else []
+            rows: Sequence[int] = (
+                np.cumsum([shape[0] for shape in parts.values()])[:-1].tolist() if len(parts) > 1 else []
+            )
             for (here, shape), part in zip(
                 parts.items(), np.split(whole, rows) if len(parts) > 1 else [whole], strict=True
             ):
@@ -175,8 +179,8 @@ def test_siglip_without_a_tokenizer_or_with_another_one_ends_in_a_line(
 ) -> None:
     weights = tmp_path / "alone.safetensors"
     shutil.copyfile(folder / "siglip" / "model.safetensors", weights)
-    given = ("--config-dir", str(folder), "model=small_siglip", f"model.weights.path={weights}", "stage=predict")
-    given += (f"stage.images={folder}/0.png", "stage.labels=[cat,dog]", "device=cpu")
+    model = ("--config-dir", str(folder), "model=small_siglip", f"model.weights.path={weights}", "device=cpu")
+    given = (*model, "stage=predict", f"stage.images={folder}/0.png", "stage.labels=[cat,dog]")
     done = zeroshot(*given)
     assert done.returncode == 1
     assert "alone.safetensors: there is no tokenizer.json or spiece.model beside it" in done.stderr
