@@ -42,11 +42,12 @@ def load_model(
     workers: int | None = None,
     config_dir: str | Path | None = None,
 ) -> "Encoder":
-    """A CLIP, ready to encode.
+    """A model, ready to encode.
 
     `encode_image` takes a list of PIL images, paths, URLs or uint8 arrays, or one uint8 array [N, H, W, 3], and
     `encode_text` a list of texts; both return float32 [N, embed_dim] of unit length. `logit_scale` is a float, already
-    exponentiated: softmax(logit_scale * image @ text.T) are the probabilities.
+    exponentiated: softmax(logit_scale * image @ text.T) are the probabilities, or, where `logit_bias` is not None,
+    sigmoid(logit_scale * image @ text.T + logit_bias), of each text for itself.
 
     Args:
         model: the name of a model in `conf/model/` or in `config_dir`, or a mapping of the keys of `model:`.
@@ -136,7 +137,8 @@ class Pipeline:
     ) -> list[Scores]:
         """A list an image of `{"score", "label"}`, best first.
 
-        The scores are softmax(logit scale × cosine) over all the labels, so that they sum to 1 where `top_k` is None.
+        The scores are softmax(logit scale × cosine) over all the labels, so that they sum to 1 where `top_k` is None;
+        those of a SigLIP are a probability of each label for itself.
 
         Args:
             images: one image or several: PIL image, path, URL or uint8 array [H, W, 3]; also uint8 [N, H, W, 3].
