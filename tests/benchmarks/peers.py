@@ -20,6 +20,7 @@ from zeroshot.config.named import architecture, known_models, prompt_templates
 from zeroshot.data import shapes
 from zeroshot.models.architecture import Activation, Architecture, Family
 from zeroshot.scoring.prompts import fill_templates
+from zeroshot.stages.check import NumberTokenizer
 
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
 
@@ -33,7 +34,8 @@ def ours(size: Architecture) -> Run:
     """This package as it is used, but for the reading of images."""
     from zeroshot.models.encoder import Encoder
 
-    encoder = Encoder(size, draw(size), activation=ACTIVATIONS[size.family])
+    tokenizer = NumberTokenizer(size.context_length)  # no text is read
+    encoder = Encoder(size, draw(size), activation=ACTIVATIONS[size.family], tokenizer=tokenizer)
     return lambda pixels: encoder.encode_pixels(pixels)
 
 

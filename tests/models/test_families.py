@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Architecture
 from zeroshot.models.drawn import CHINESE_CLIP, draw
 from zeroshot.models.encoder import Encoder
@@ -87,6 +88,11 @@ def test_no_parameter_of_the_bert_is_dropped(name: str) -> None:
     family = FAMILIES["chinese_clip"]
     difference = changed(family, name).encode_text(family.texts) - EXPECTED["chinese_clip_text"]
     assert np.abs(difference).max() > 10 * BOUND
+
+
+def test_an_encoder_of_another_family_needs_its_tokenizer() -> None:
+    with pytest.raises(ZeroshotError, match="of the family chinese_clip needs its tokenizer"):
+        Encoder(CHINESE_CLIP, draw(CHINESE_CLIP))
 
 
 def test_padded_texts_have_few_shapes_and_keep_their_order() -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from zeroshot.data import class_names
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Architecture
 from zeroshot.models.checkpoints.load import load
+from zeroshot.models.checkpoints.settings import Settings
 from zeroshot.models.checkpoints.tensor_names import NAME_MAPS
 from zeroshot.models.drawn import CHINESE_CLIP, SIGLIP
 from zeroshot.scoring.labels import few_letters
@@ -162,6 +164,41 @@ def test_every_naming_of_a_family_is_read(size: Architecture, tmp_path: Path) ->
         found = load(tmp_path, size)
         assert found.format == f"{names.name}-safetensors"
         assert all((found.tensors[name] == values).all() for name, values in tensors.items()), names.name
+
+
+@pytest.mark.parametrize("size", [CHINESE_CLIP, SMALL_SIGLIP], ids=["chinese_clip", "siglip"])
+def test_settings_are_read_from_the_config_beside_the_weights(size: Architecture, tmp_path: Path) -> None:
+    siglip = size.family == "siglip"
+    towers: dict[str, dict[str, Any]] = {
+        "vision_config": {
+            "hidden_size": size.vision_width, "num_hidden_layers": size.vision_layers, "patch_size": size.patch_size,
+            "num_attention_heads": size.vision_heads,
+        },
+        "text_config": {"hidden_size": size.text_width, "num_attention_heads": size.text_heads},
+    }  # fmt: skip
+    side = {"height": size.image_size, "width": size.image_size}
+    pixels = {"size": side, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_center_crop": not siglip}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
+    save_file(draw(size), tmp_path / "model.safetensors")
+
+    def found(**changes: object) -> Settings:
+        towers["vision_config"] |= changes
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": size.family, **towers}), encoding="utf-8")
+        return load(tmp_path, size).settings
+
+    half = (0.5, 0.5, 0.5)
+    assert found() == Settings("gelu_tanh" if siglip else "quick_gelu", half, half, "squash")
+    for value, message in (
+        ("relu", r"hidden_act is (relu|gelu_pytorch_tanh, but relu)"),
+        ("gelu", "text_config.hidden_act"),
+    ):
+        if siglip or value == "relu":
+            with pytest.raises(ZeroshotError, match=message):
+                found(hidden_act=value)
+        else:
+            assert found(hidden_act=value).activation == "gelu"
+    with pytest.raises(ZeroshotError, match=r"vision_config\.layer_norm_eps is 1e-12"):
+        found(layer_norm_eps=1e-12)
 
 
 @pytest.mark.parametrize("name", KNOWN)

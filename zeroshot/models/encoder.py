@@ -82,6 +82,8 @@ class Encoder:
         self._workers, self._open_image = workers, open_image
         self._on_cpu, self._dtype, self._activation = target == "CPU", getattr(ms, dtype), activation
         self._tensors = dict(tensors)  # of the towers that are not built yet
+        if tokenizer is None and architecture.family != "clip":
+            raise ZeroshotError(f"an encoder of the family {architecture.family} needs its tokenizer: give tokenizer=")
         self.tokenizer: TextTokenizer = tokenizer or Tokenizer()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -81,7 +81,7 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """The versions of this package, of Python and of the packages on which results depend."""
     found = {"zeroshot": __version__, "python": platform.python_version()}
-    for package in ("mindspore", "numpy", "pillow", "hydra-core", "ftfy", "regex"):
+    for package in ("mindspore", "numpy", "pillow", "hydra-core", "ftfy", "regex", "tokenizers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

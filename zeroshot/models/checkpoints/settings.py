@@ -177,7 +177,7 @@ def _huggingface(config: Path, size: Architecture) -> Settings:
     pixels = _mapping(preprocessor) if preprocessor.is_file() else {}
     resize = None
     if "size" in pixels:
-        side, crop = pixels["size"], pixels.get("do_center_crop", size.family == "clip")
+        side, crop = pixels["size"], size.family == "clip" and pixels.get("do_center_crop", True)
         squash = isinstance(side, dict) and "shortest_edge" not in side and not crop
         resize = "squash" if squash else "shortest"
     return Settings(str(activation), _colour(pixels.get("image_mean")), _colour(pixels.get("image_std")), resize)
