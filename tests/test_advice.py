@@ -80,6 +80,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "classes beside a split": (folders("test/cat", "test/dog", "dog"), "type dataset.split={WHOLE}"),
     "CIFAR one folder down": (cifar, "type {override("),
     "settings": (gelu, "type {keys}"),
+    "score": (plain("model=clip_vit_b_32", "model.score=sigmoid"), "type model.score=softmax"),
 }
 # placeholders that the user fills, and advice of a device, a full disk or a hub, which other tests reach
 ELSEWHERE = (

@@ -137,7 +137,7 @@ def test_text_features_are_computed_once_for_a_label_set(
         ({"candidate_labels": ["cat", 1e3]}, "of type float"),
         ({"candidate_labels": ["cat", "cat"]}, "0 «cat» and 1 «cat» are equal"),
         ({"top_k": 0}, "top_k=0"),
-        ({"prompt": "no such set"}, "prompt=no such set does not exist; choose one of mindformers, "),
+        ({"prompt": "no such set"}, "prompt=no such set does not exist; choose one of chinese_cifar, mindformers, "),
         ({"prompt": ["a photo"]}, "«a photo» has no {}"),
         ({"prompt": {"templates": ["{}"], "class_names": "spacious"}}, "prompt.class_names"),
     ],

@@ -45,11 +45,12 @@ def load_model(
     device_cluster: str | None = None,
     config_dir: str | Path | None = None,
 ) -> "Encoder | EncoderPool":
-    """A CLIP, ready to encode.
+    """A model, ready to encode.
 
     `encode_image` takes a list of PIL images, paths, URLs or uint8 arrays, or one uint8 array [N, H, W, 3], and
     `encode_text` a list of texts; both return float32 [N, embed_dim] of unit length. `logit_scale` is a float, already
-    exponentiated: softmax(logit_scale * image @ text.T) are the probabilities.
+    exponentiated: softmax(logit_scale * image @ text.T) are the probabilities, or, where `logit_bias` is not None,
+    sigmoid(logit_scale * image @ text.T + logit_bias), of each text for itself.
 
     Args:
         model: the name of a model in `conf/model/` or in `config_dir`, or a mapping of the keys of `model:`.
@@ -143,7 +144,8 @@ class Pipeline:
     ) -> list[Scores]:
         """A list an image of `{"score", "label"}`, best first.
 
-        The scores are softmax(logit scale × cosine) over all the labels, so that they sum to 1 where `top_k` is None.
+        The scores are softmax(logit scale × cosine) over all the labels, so that they sum to 1 where `top_k` is None;
+        those of a SigLIP are a probability of each label for itself.
 
         Args:
             images: one image or several: PIL image, path, URL or uint8 array [H, W, 3]; also uint8 [N, H, W, 3].
@@ -264,9 +266,8 @@ class Trainer:
     def _code(self, dataset: DataChoice) -> str:
         """The Python code that repeats an evaluation."""
         given = self._given | {"eval_dataset": dataset}
-        arguments = ", ".join(
-            f"{key}={(str(each) if isinstance(each, Path) else each)!r}" for key, each in given.items()
-        )
+        texts = {key: str(each) if isinstance(each, Path) else each for key, each in given.items()}
+        arguments = ", ".join(f"{key}={each!r}" for key, each in texts.items())
         return f"from zeroshot import Trainer\n\nTrainer({arguments}).evaluate()\n"
 
 
@@ -284,8 +285,7 @@ def _show_models(what: str, task: str) -> list[str]:
     _check_task(task)
     log_to_terminal()
     known = names("model")
-    log.info("%s support model list for %s task is:", what, TASK)
-    log.info("   %s", known)
+    log.info("%s support model list for %s task is:\n   %s", what, TASK, known)
     return known
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from tests.drawn import draw
 from zeroshot.config.named import architecture, known_models, prompt_templates
 from zeroshot.data import shapes
-from zeroshot.models.architecture import Architecture
+from zeroshot.models.architecture import Activation, Architecture, Family
 from zeroshot.scoring.prompts import fill_templates
+from zeroshot.stages.check import NumberTokenizer
 
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))
+
+ACTIVATIONS: dict[Family, Activation] = {"clip": "quick_gelu", "chinese_clip": "quick_gelu", "siglip": "gelu_tanh"}
 
 Pixels = NDArray[np.uint8]
 Run = Callable[[Pixels], NDArray[np.float32]]
@@ -30,19 +34,24 @@ def ours(size: Architecture) -> Run:
     """This package as it is used, but for the reading of images."""
     from zeroshot.models.encoder import Encoder
 
-    encoder = Encoder(size, draw(size))
+    tokenizer = NumberTokenizer(size.context_length)  # no text is read
+    encoder = Encoder(size, draw(size), activation=ACTIVATIONS[size.family], tokenizer=tokenizer)
     return lambda pixels: encoder.encode_pixels(pixels)
 
 
 def transformers(size: Architecture) -> Run:
-    """Hugging Face's CLIP on torch; it gets pixels that are normalised already."""
+    """Hugging Face's model on torch; it gets pixels that are normalised already."""
     import torch
 
-    from tests.reference import transformers_clip
-
     torch.set_num_threads(THREADS)
-    built = transformers_clip.model(size, draw(size))
-    return lambda pixels: transformers_clip.image_features(built, torch.from_numpy(_normalised(pixels)))
+    tower = _torch_tower(size)
+
+    @torch.no_grad()
+    def run(pixels: Pixels) -> NDArray[np.float32]:
+        features = tower(torch.from_numpy(_normalised(pixels)))
+        return np.asarray((features / features.norm(dim=-1, keepdim=True)).numpy())
+
+    return run
 
 
 def onnxruntime(size: Architecture) -> Run:
@@ -50,25 +59,13 @@ def onnxruntime(size: Architecture) -> Run:
     import onnxruntime as ort
     import torch
 
-    from tests.reference import transformers_clip
-
-    built = transformers_clip.model(size, draw(size))
-
-    class Tower(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.vision, self.projection = built.vision_model, built.visual_projection
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return self.projection(self.vision(pixels).pooler_output)
-
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS
     with TemporaryDirectory() as folder:
         path = f"{folder}/tower.onnx"
         example = torch.zeros(1, 3, size.image_size, size.image_size)
         torch.onnx.export(
-            Tower().eval(),
+            _torch_tower(size),
             (example,),
             path,
             input_names=["pixels"],
@@ -87,6 +84,30 @@ def matmul(size: Architecture) -> Run:
     weight = torch.randn(4 * size.vision_width, size.vision_width)
     rows = torch.randn(2048, size.vision_width)
     return lambda _: (rows @ weight.T)[:1].numpy()
+
+
+def _torch_tower(size: Architecture) -> Any:
+    """Hugging Face's image tower, from normalised pixels to features."""
+    import torch
+
+    from tests.reference import transformers_clip, transformers_families
+
+    if size.family == "siglip":
+        built = transformers_families.model(size, draw(size), ACTIVATIONS[size.family])
+        projection: Any = torch.nn.Identity()
+    else:
+        built = transformers_clip.model(size, draw(size))
+        projection = built.visual_projection
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision, self.projection = built.vision_model, projection
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.projection(self.vision(pixels).pooler_output)
+
+    return Tower().eval()
 
 
 def our_texts(size: Architecture) -> Run:

@@ -23,7 +23,12 @@ from tests.benchmarks.peers import PEERS, TEXT_PEERS, THREADS
 from zeroshot.config.named import architecture, known_models
 from zeroshot.models.architecture import Architecture
 
-BATCHES = {"clip_vit_b_32": (16, 32, 64), "clip_vit_b_16": (4, 8, 16), "clip_vit_l_14": (3, 4, 8)}
+BATCHES = {
+    "clip_vit_b_32": (16, 32, 64),
+    "clip_vit_b_16": (4, 8, 16),
+    "clip_vit_l_14": (3, 4, 8),
+    "siglip_vit_b_16": (4, 8, 16),
+}
 SECONDS = 3.0  # of a peer's turn, about
 TURNS = 5
 TEXT_TURNS = 2
@@ -70,7 +75,7 @@ class Peer:
 
 def flops(size: Architecture) -> float:
     """Floating-point operations of the products of one image, with every position in every layer."""
-    rows, width = size.patches + 1, size.vision_width
+    rows, width = size.image_positions, size.vision_width
     layer = 2 * rows * width * 12 * width + 4 * rows * rows * width
     return size.vision_layers * layer + 2 * size.patches * width * 3 * size.patch_size**2
 

@@ -31,6 +31,8 @@ class PixelEncoder:
 
     batch_size = 4
     logit_scale = 10.0
+    logit_bias = None
+    tokenizer = None
     architecture = SIZES
     preprocessing = Preprocessing(SIZES.image_size)
 

@@ -179,7 +179,7 @@ def test_the_image_tower_is_not_built_before_an_image_is_encoded(monkeypatch: py
         built.append("image")
         return CpuImageTower(*arguments)
 
-    monkeypatch.setattr("zeroshot.models.encoder.CpuImageTower", build)
+    monkeypatch.setattr("zeroshot.models.network.CpuImageTower", build)
     encoder = Encoder(SMALL, draw(SMALL), batch_size=2)
     encoder.encode_text(["a"])
     assert built == []

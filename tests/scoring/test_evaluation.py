@@ -17,6 +17,7 @@ class AxisEncoder:
     """A text's feature is the axis of its last word; an image is its own feature."""
 
     logit_scale = 10.0
+    logit_bias: float | None = None
 
     def __init__(self) -> None:
         self.texts: list[str] = []

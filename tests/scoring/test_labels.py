@@ -12,7 +12,7 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.scoring.labels import (
     check_distinct,
     equal_classes,
-    few_latin_letters,
+    few_letters,
     parse_labels,
     parse_top_k,
     read_labels,
@@ -102,7 +102,13 @@ def test_a_labels_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_labels_in_other_scripts_are_noticed(labels: list[str], few: bool) -> None:
-    assert few_latin_letters(labels) is few
+    assert few_letters(labels, "LATIN") is few
+
+
+def test_labels_without_chinese_characters_are_noticed() -> None:
+    assert few_letters(["kitten", "狗"], "CJK")
+    assert not few_letters(["iPhone手机充电线"], "CJK")
+    assert not few_letters(["1"], "CJK")
 
 
 def test_classes_with_equal_texts_are_found_after_filling() -> None:

@@ -26,7 +26,11 @@ CPU = Device(target=Target.CPU)
 
 def test_words_that_the_weights_were_not_trained_on_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
     known = sorted(set(Tokenizer().encode("a photo of a red circle .")))
-    loaded: Any = SimpleNamespace(model={"name": "mine"}, checkpoint=SimpleNamespace(token_ids=np.array(known)))
+    loaded: Any = SimpleNamespace(
+        model={"name": "mine"},
+        checkpoint=SimpleNamespace(token_ids=np.array(known)),
+        encoder=SimpleNamespace(tokenizer=Tokenizer()),
+    )
     with caplog.at_level(logging.WARNING):
         stage.warn_of_untrained_words(loaded, ["a photo of a red circle.", "a red circle"])
         assert caplog.messages == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import MISSING, OmegaConf
 
 from zeroshot.config.paths import expand_path, source_folder
-from zeroshot.config.schema import Model
+from zeroshot.config.schema import Family, Model
 from zeroshot.models.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def settings(model: Model) -> "Settings":
 
 def architecture(model: Model) -> Architecture:
     """The sizes of a model in plain numbers."""
-    return Architecture(**{name: getattr(model, name) or 0 for name in Architecture.__dataclass_fields__})
+    sizes = {name: getattr(model, name) or 0 for name in Architecture.__dataclass_fields__ if name != "family"}
+    return Architecture(family=Family(model.family).value, **sizes)
 
 
 def preprocessing(model: Model) -> "Preprocessing":

@@ -6,19 +6,15 @@ from typing import Any
 
 from omegaconf import MISSING
 
-
-class Interpolation(Enum):
-    """The filter that resizes images."""
-
-    bicubic = "bicubic"
-    bilinear = "bilinear"
-
-
-class Activation(Enum):
-    """The activation of the MLPs: OpenAI's x·sigmoid(1.702x), or the exact GELU of later CLIPs."""
-
-    quick_gelu = "quick_gelu"
-    gelu = "gelu"
+from zeroshot.config.model_schema import Activation as Activation
+from zeroshot.config.model_schema import Family as Family
+from zeroshot.config.model_schema import Interpolation as Interpolation
+from zeroshot.config.model_schema import Language as Language
+from zeroshot.config.model_schema import Model as Model
+from zeroshot.config.model_schema import Resize as Resize
+from zeroshot.config.model_schema import Score as Score
+from zeroshot.config.model_schema import Source as Source
+from zeroshot.config.model_schema import Weights as Weights
 
 
 class ClassNames(Enum):
@@ -60,55 +56,6 @@ class Labels(Enum):
     coarse = "coarse"
 
 
-class Resize(Enum):
-    """How an image becomes square: its shorter side is resized and the centre cut out, or both sides are resized."""
-
-    shortest = "shortest"
-    squash = "squash"
-
-
-@dataclass
-class Source:
-    """One address of a file, and the sha256 of what it serves."""
-
-    url: str = MISSING
-    sha256: str | None = None
-
-
-@dataclass
-class Weights:
-    """Where a model's weights come from: a path of the user's own wins, else the sources are tried in order."""
-
-    path: str | None = None  # a file, a folder, or hf:ORG/NAME[@REVISION]
-    sources: list[Source] = field(default_factory=list)
-    licence: str | None = None  # of the weights, where it restricts their use
-
-
-@dataclass
-class Model:
-    """One CLIP: its sizes, how its images are resized, its weights."""
-
-    name: str = MISSING
-    embed_dim: int = MISSING
-    image_size: int = MISSING
-    patch_size: int = MISSING
-    vision_width: int = MISSING
-    vision_layers: int = MISSING
-    text_width: int = MISSING
-    text_layers: int = MISSING
-    vision_heads: int | None = None  # null: heads 64 wide
-    text_heads: int | None = None
-    vision_mlp_width: int | None = None  # null: four times the width
-    interpolation: Interpolation = Interpolation.bicubic
-    activation: Activation = Activation.quick_gelu
-    mean: list[float] = field(
-        default_factory=lambda: [0.48145466, 0.4578275, 0.40821073]
-    )  # of pixels, as fractions of 1
-    std: list[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])
-    resize: Resize = Resize.shortest
-    weights: Weights = field(default_factory=Weights)
-
-
 @dataclass
 class Prompt:
     """The templates that turn a class name into texts."""
@@ -140,6 +87,7 @@ class Cifar:
     root: str = MISSING
     split: Split = Split.test
     labels: Labels = Labels.fine
+    class_names: str | None = None  # a file of folder,name that names the classes otherwise, such as in Chinese
     limit: int | None = None
     sources: list[Source] = field(default_factory=list)  # of the archive
 

@@ -9,13 +9,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zeroshot.config.explain import explain
 from zeroshot.config.named import architecture, name_own_choices
-from zeroshot.config.schema import DATASETS, STAGES, Config, Device, Model, Predict, Prompt, Report
+from zeroshot.config.schema import DATASETS, STAGES, Config, Device, Family, Model, Predict, Prompt, Report, Score
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Architecture
 
 USER_TEXTS = (("prompt", "templates"), ("stage", "images"), ("stage", "labels"))
 GROUPS = {"model": Model, "prompt": Prompt, "device": Device}
-OPTIONAL_SIZES = ("vision_heads", "text_heads", "vision_mlp_width")
+OPTIONAL_SIZES = ("vision_heads", "text_heads", "vision_mlp_width", "text_mlp_width")
 
 
 def resolved(composed: DictConfig) -> dict[str, Any]:
@@ -98,13 +98,25 @@ def _merged(schema: type, node: Any, group: str) -> Any:
 
 
 def _check_model(model: Model) -> None:
-    for name in Architecture.__dataclass_fields__:
+    for name in [each for each in Architecture.__dataclass_fields__ if each != "family"]:
         size = getattr(model, name)
         optional = name in OPTIONAL_SIZES
         _check(size is None if optional and size is None else size >= 1, f"model.{name}", size, "give 1 or more")
     multiple = f"it must be a multiple of model.patch_size={model.patch_size}"
-    _check(model.image_size % model.patch_size == 0, "model.image_size", model.image_size, multiple)
+    siglip = model.family is Family.siglip  # which leaves out pixels that do not fill a patch
+    fits = siglip or model.image_size % model.patch_size == 0
+    _check(fits, "model.image_size", model.image_size, multiple)
     sizes = architecture(model)
+    same = not siglip or model.embed_dim == model.vision_width
+    _check(same, "model.embed_dim", model.embed_dim, "SigLIP has no projection: it must be model.vision_width")
+    sigmoid = model.score is Score.sigmoid
+    _check(
+        siglip or not sigmoid, "model.score", model.score.value, "it needs the bias of SigLIP: type model.score=softmax"
+    )
+    _check(
+        siglip == (model.pad_token is not None), "model.pad_token", model.pad_token,
+        "name the token with which SigLIP's texts are filled up, </s> or <pad>; null for every other family",
+    )  # fmt: skip
     for tower, width, heads in (
         ("vision", sizes.vision_width, model.vision_heads),
         ("text", sizes.text_width, model.text_heads),

@@ -76,11 +76,12 @@ LAYOUTS = (
 )
 
 
-def load(root: Path, split: str, labels: str = "fine", name: str | None = None) -> ImageSet:
+def load(root: Path, split: str, labels: str = "fine", name: str | None = None, names: Path | None = None) -> ImageSet:
     """One split of CIFAR in the folder `root`, in the files' order; images are uint8 [N, 32, 32, 3].
 
     The layout is recognised by the files in the folder; `split` is train or test; `labels` is fine or, for CIFAR-100,
-    coarse; `name` is cifar100 or cifar10 unless given. The pickles are read as data: nothing in them is run. Raises
+    coarse; `name` is cifar100 or cifar10 unless given; `names` is a file of `folder,name` that names the classes
+    otherwise, by CIFAR's own names. The pickles are read as data: nothing in them is run. Raises
     ZeroshotError, with the file and the reason, for anything that is missing, cut short, out of range or not CIFAR.
     """
     layout = _layout(root)
@@ -102,6 +103,7 @@ def load(root: Path, split: str, labels: str = "fine", name: str | None = None) 
     parts = [_part(layout, root / file, kind, len(classes)) for file in layout.splits[split]]
     ids = np.concatenate([ids for ids, _ in parts])
     refuse_empty_classes(ids, classes, root / layout.splits[split][0] if len(parts) == 1 else root)
+    named = None if names is None else class_names.rename(classes, names)
     pixels = np.empty((len(ids), 32, 32, 3), np.uint8)
     np.concatenate([_upright(rows) for _, rows in parts], out=pixels)
     pixels.setflags(write=False)
@@ -109,11 +111,13 @@ def load(root: Path, split: str, labels: str = "fine", name: str | None = None) 
         name=name or layout.name,
         split=split,
         label_kind=labels,
-        classes=classes,
+        classes=classes if named is None else named.names,
         labels=ids,
         images=cast("Sequence[Picture]", pixels),  # an array is a sequence in all but its registered type
         indices=np.arange(len(ids), dtype=np.int64),
         fingerprint=fingerprint(classes, ids, [pixels.data]),
+        class_sources=None if named is None else named.sources,
+        class_mapping="" if named is None else named.mapping,
     )
 
 

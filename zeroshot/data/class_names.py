@@ -3,7 +3,8 @@
 `imagenet_classes.txt` has the 1,000 names of openai/CLIP's notebook "Prompt Engineering for ImageNet" as the module
 `zero_shot_metadata` of open_clip_torch 3.3.0 (MIT) lists them; `imagenet_wnids.txt` has the WordNet ids of the same
 classes in the same order, which is that of the sorted ids, as timm 1.0 lists them. Two names occur twice (`missile`,
-`sunglasses`): ImageNet has two classes of each.
+`sunglasses`): ImageNet has two classes of each. `cifar10_chinese.csv` and `cifar100_chinese.csv` name CIFAR classes in
+Chinese; they were translated from the English names for this project, and are not the list of CLIP_benchmark.
 """
 
 import csv
@@ -81,6 +82,18 @@ def name_classes(sources: Sequence[str], option: NamesOption, where: Path) -> Na
         f"{printable(option)}: nothing says which name belongs to which class; in this order it would be {shown}, …: "
         "give a file of two columns, folder,name (CSV, TSV, or a JSON mapping)"
     )
+
+
+def rename(classes: Sequence[str], file: Path) -> NamedClasses:
+    """The names of known classes by the pairs of `folder,name` in a file, in the order of their ids.
+
+    Raises:
+        ZeroshotError: the file is a list without pairs, can't be read, or lacks a class.
+    """
+    pairs = pairs_or_none(file)
+    if pairs is None:
+        raise ZeroshotError(f"{printable(file)}: give a file of two columns, folder,name, by the names of the classes")
+    return _from_pairs(classes, pairs, f"by the pairs in {file.name}", file)
 
 
 def read(path: Path, key: str = "") -> tuple[str, ...]:

@@ -80,7 +80,8 @@ class EncoderPool:
         self, build: Build, leader: "Encoder", facts: Facts, target: str, count: int | str, cluster: str | None
     ) -> None:
         self.architecture, self.preprocessing = leader.architecture, leader.preprocessing
-        self.batch_size, self.logit_scale = leader.batch_size, leader.logit_scale
+        self.batch_size, self.tokenizer = leader.batch_size, leader.tokenizer
+        self.logit_scale, self.logit_bias = leader.logit_scale, leader.logit_bias
         self.processors: set[str] = set()  # the kinds that features came from
         self._leader, self._facts = leader, facts
         self._ray = connect(cluster, count if isinstance(count, int) else 1)

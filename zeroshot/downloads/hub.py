@@ -27,12 +27,15 @@ def is_hub_name(text: str) -> bool:
 
 
 @cache
-def fetch_repository(name: str, weights: Sequence[str], configs: Sequence[str], folder: Path) -> Path:
+def fetch_repository(
+    name: str, weights: Sequence[str], configs: Sequence[str], folder: Path, needed: Sequence[str] = ()
+) -> Path:
     """The folder of a repository's files: the first of `weights` that it has, its shards, and those of `configs`.
 
     Hugging Face's are in the cache that its own library and other tools share (`HF_HOME`), ModelScope's in `folder`.
     Each file has the digest that the hub states. Without a network, or where a commit is named, files that are there
-    are used. `HF_ENDPOINT` and `MODELSCOPE_ENDPOINT` replace the hubs' hosts; `HF_TOKEN` is sent to the former.
+    are used; one of `needed`, which are among `configs`, must be there too, unless there is no network. `HF_ENDPOINT`
+    and `MODELSCOPE_ENDPOINT` replace the hubs' hosts; `HF_TOKEN` is sent to the former.
 
     Raises:
         ZeroshotError: the repository does not exist, needs a token or can't be reached, or has no weights.
@@ -43,7 +46,7 @@ def fetch_repository(name: str, weights: Sequence[str], configs: Sequence[str], 
     hub, repository, revision = parsed.groups()
     if hub == "ms":
         return _model_scope(name, repository, revision or "master", weights, configs, folder)
-    return _hugging_face(name, repository, revision or "main", weights, configs)
+    return _hugging_face(name, repository, revision or "main", weights, configs, needed)
 
 
 def is_present(name: str, weights: Sequence[str], folder: Path) -> bool:
@@ -57,7 +60,14 @@ def is_present(name: str, weights: Sequence[str], folder: Path) -> bool:
     return any((folder / "modelscope" / repository / (revision or "master") / file).is_file() for file in weights)
 
 
-def _hugging_face(name: str, repository: str, revision: str, weights: Sequence[str], configs: Sequence[str]) -> Path:
+def _hugging_face(
+    name: str,
+    repository: str,
+    revision: str,
+    weights: Sequence[str],
+    configs: Sequence[str],
+    needed: Sequence[str],
+) -> Path:
     import huggingface_hub as hub
     from huggingface_hub import errors
     from huggingface_hub.utils import disable_progress_bars
@@ -66,7 +76,8 @@ def _hugging_face(name: str, repository: str, revision: str, weights: Sequence[s
     if not on_terminal():
         disable_progress_bars()
     cached = _cached(repository, revision, weights)
-    if cached is not None and COMMIT.fullmatch(revision):
+    whole = cached is not None and (not needed or any((cached / file).is_file() for file in needed))
+    if cached is not None and whole and COMMIT.fullmatch(revision):
         return cached
     endpoint = hub_endpoint()
     try:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from zeroshot.models.architecture import Activation, Architecture, Tensors
 from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.towers import (
+    ACTIVATIONS,
     EPSILON,
-    GELU,
     MASKED,
     QUICK_GELU_SLOPE,
     LayerNorm,
@@ -74,7 +74,7 @@ class Folded(Mapping[str, Array]):
                 positions[0] = tensor[0] + self._tensors["visual.class_embedding"]
                 return positions
             case "in_proj_weight":
-                return self._behind(f"{block}.ln_1", tensor, self._query_scale(block, len(tensor)))
+                return self._behind(self._norm_before(block), tensor, self._query_scale(block, len(tensor)))
             case "in_proj_bias":
                 bias = self._in_proj_bias(block) * self._query_scale(block, len(tensor))
                 bias[len(bias) // 3 :] = 0  # a shift of all keys changes no softmax; the values' is in out_proj.bias
@@ -102,9 +102,13 @@ class Folded(Mapping[str, Array]):
         """A bias [out] with what a norm's bias adds through the weight."""
         return bias + self._tensors[weight] @ self._tensors[f"{norm}.bias"]
 
+    def _norm_before(self, block: str) -> str:
+        """The norm before a block's attention."""
+        return f"{block}.ln_1"
+
     def _in_proj_bias(self, block: str) -> Array:
         name = f"{block}.attn.in_proj"
-        return self._shifted(f"{block}.ln_1", f"{name}_weight", self._tensors[f"{name}_bias"])
+        return self._shifted(self._norm_before(block), f"{name}_weight", self._tensors[f"{name}_bias"])
 
     def _query_scale(self, block: str, rows: int) -> Array:
         """1/√(head width) for the queries, 1 for keys and values [3 * width]."""
@@ -116,9 +120,9 @@ class Folded(Mapping[str, Array]):
 class RowNorm(nn.Cell):
     """LayerNorm without gain and bias, as a BatchNorm with rows for channels: five times as fast."""
 
-    def __init__(self) -> None:
+    def __init__(self, epsilon: float = EPSILON) -> None:
         super().__init__()
-        self.normalize = ops.BatchNorm(is_training=True, epsilon=EPSILON)
+        self.normalize = ops.BatchNorm(is_training=True, epsilon=epsilon)
 
     def construct(self, x: Tensor) -> Tensor:
         rows, width = x.shape
@@ -178,7 +182,7 @@ class HalfMLP(nn.Cell):
         columns = np.ascontiguousarray(np.split(tensors[f"{name}.c_proj.weight"], 2, axis=1)[half])
         out_bias = tensors[f"{name}.c_proj.bias"] if half == 0 else None
         self.c_fc = Linear(rows, biases, FLOAT32, f"{name}.{half}.c_fc")
-        self.activation = GELU() if activation == "gelu" else ScaledQuickGELU()
+        self.activation = ScaledQuickGELU() if activation == "quick_gelu" else ACTIVATIONS[activation]()
         self.c_proj = Linear(columns, out_bias, FLOAT32, f"{name}.{half}.c_proj")
 
     def construct(self, x: Tensor) -> Tensor:
@@ -188,9 +192,11 @@ class HalfMLP(nn.Cell):
 class CpuBlock(nn.Cell):
     """A residual block; the MLP in two halves, whose hidden units then fit into a cache."""
 
-    def __init__(self, tensors: Tensors, name: str, heads: int, activation: Activation) -> None:
+    def __init__(
+        self, tensors: Tensors, name: str, heads: int, activation: Activation, epsilon: float = EPSILON
+    ) -> None:
         super().__init__()
-        self.norm_1, self.norm_2 = RowNorm(), RowNorm()
+        self.norm_1, self.norm_2 = RowNorm(epsilon), RowNorm(epsilon)
         self.attn = CpuAttention(tensors, f"{name}.attn", heads)
         self.first = HalfMLP(tensors, f"{name}.mlp", 0, activation)
         self.second = HalfMLP(tensors, f"{name}.mlp", 1, activation)

@@ -21,13 +21,12 @@ from PIL import Image
 from zeroshot.data.image_source import load_image
 from zeroshot.errors import ZeroshotError
 from zeroshot.interrupts import uninterrupted
-from zeroshot.models import prefix_packing
-from zeroshot.models.architecture import Activation, Architecture, Tensors
-from zeroshot.models.cpu import CpuImageTower, CpuTextTower, Folded
+from zeroshot.models import padded_texts, prefix_packing
+from zeroshot.models.architecture import Activation, Architecture, Score, Tensors
 from zeroshot.models.feature_batch import FeatureBatch, concatenated
+from zeroshot.models.network import image_tower, text_tower
 from zeroshot.models.preprocess import Preprocessing
-from zeroshot.models.tokenizer import Tokenizer
-from zeroshot.models.towers import ImageTower, TextTower
+from zeroshot.models.tokenizer import TextTokenizer, Tokenizer
 
 Features = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -40,21 +39,24 @@ _process = os.getpid()  # which MindSpore was imported in: it does not survive a
 
 
 class Encoder:
-    """A CLIP on a device. Features are float32 [N, embed_dim] of unit length; `logit_scale` is exponentiated.
+    """A model on a device. Features are float32 [N, embed_dim] of unit length; `logit_scale` is exponentiated.
 
-    Threads may share an encoder: they take turns on the device.
+    `logit_bias` is a float where scores are sigmoid(logit scale × cosine + logit bias), a label's own, and None where
+    they are softmax(logit scale × cosine) over all labels. Threads may share an encoder: they take turns on the device.
 
     Args:
         architecture: the sizes of the network.
-        tensors: its weights, by openai/CLIP's names.
+        tensors: its weights, by the names of `Architecture.shapes`.
         preprocessing: how images are resized and normalised; by default as OpenAI does.
         target: "CPU" runs the quick form of the towers (`cpu.py`), every other device the plain one (`towers.py`).
         dtype: "float32", "float16" or "bfloat16".
-        activation: of the MLPs; a checkpoint was trained with one of the two.
+        activation: of the MLPs, which a checkpoint was trained with; BERT's own is the exact GELU.
         batch_size: images in a batch, by default as many as have `CPU_TOKENS_PER_BATCH` tokens; a short last batch is
             padded, since each shape is compiled separately.
         workers: threads that read and resize images.
         open_image: returns the RGB image behind an item to encode; threads call it.
+        tokenizer: of the family of the architecture; by default OpenAI's.
+        score: what the model's scores are; "sigmoid" for weights with a logit bias alone.
     """
 
     def __init__(
@@ -69,15 +71,20 @@ class Encoder:
         batch_size: int | None = None,
         workers: int = 2,
         open_image: Callable[[Any], Image.Image] = load_image,
+        tokenizer: TextTokenizer | None = None,
+        score: Score = "softmax",
     ) -> None:
         self.architecture = architecture
         self.preprocessing = preprocessing or Preprocessing(architecture.image_size)
-        self.batch_size = batch_size or max(1, CPU_TOKENS_PER_BATCH // (architecture.patches + 1))
+        self.batch_size = batch_size or max(1, CPU_TOKENS_PER_BATCH // architecture.image_positions)
         self.logit_scale = float(np.exp(np.float64(tensors["logit_scale"])))
+        self.logit_bias = float(tensors["logit_bias"]) if score == "sigmoid" else None
         self._workers, self._open_image = workers, open_image
         self._on_cpu, self._dtype, self._activation = target == "CPU", getattr(ms, dtype), activation
         self._tensors = dict(tensors)  # of the towers that are not built yet
-        self._tokenizer = Tokenizer()
+        if tokenizer is None and architecture.family != "clip":
+            raise ZeroshotError(f"an encoder of the family {architecture.family} needs its tokenizer: give tokenizer=")
+        self.tokenizer: TextTokenizer = tokenizer or Tokenizer()
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise ZeroshotError("an encoder can't be pickled: build it in each process, or send zeroshot.pipeline's object")
@@ -140,17 +147,20 @@ class Encoder:
         The same texts have the same bits; among other texts a feature may differ in its last ones.
 
         Raises:
-            ZeroshotError: a text has more than 77 tokens, or it is not a list.
+            ZeroshotError: a text has more tokens than the model reads, or it is not a list.
         """
         if isinstance(texts, str):
             raise ZeroshotError(f"encode_text takes a list of texts: put {texts!r} in [ ]")
         distinct = list(dict.fromkeys(texts))
-        tokens = self._tokenizer(distinct)
-        lengths = tokens.argmax(axis=1) + 1  # the end-of-text token has the highest id
-        ids = [tuple(row[:length].tolist()) for row, length in zip(tokens, lengths, strict=True)]
-        ordered = sorted(set(ids))
+        ids = self.tokenizer.ids(distinct)
+        if self.architecture.family == "clip":
+            ordered = sorted(set(ids))
+            packed = prefix_packing.batches(ordered)
+        else:
+            ordered = padded_texts.ordered(ids)
+            packed = padded_texts.batches(ordered, self.architecture)
         features = [self._no_features()]
-        for batch in prefix_packing.batches(ordered):
+        for batch in packed:
             inputs = [Tensor(each) for each in (batch.tokens, batch.positions, batch.visible, batch.ends)]
             with self._turn(), uninterrupted():
                 found = self._text_tower(*inputs).asnumpy()
@@ -165,24 +175,18 @@ class Encoder:
 
     @cached_property
     def _image_tower(self) -> Callable[[Tensor], Tensor]:  # built at its first use: there may be none
-        if self._on_cpu:
-            tower = CpuImageTower(self.architecture, self._folded(), self._activation)
-        else:
-            tower = ImageTower(self.architecture, self._tensors, self.preprocessing, self._dtype, self._activation)
+        tower = image_tower(*self._network())
         self._drop_tensors(visual=True)
         return _compiled(tower.construct)
 
     @cached_property
     def _text_tower(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-        if self._on_cpu:
-            tower = CpuTextTower(self.architecture, self._folded(), self._activation)
-        else:
-            tower = TextTower(self.architecture, self._tensors, self._dtype, self._activation)
+        tower = text_tower(*self._network())
         self._drop_tensors(visual=False)
         return _compiled(tower.construct)
 
-    def _folded(self) -> Folded:
-        return Folded(self.architecture, self._tensors, self.preprocessing, self._activation)
+    def _network(self) -> tuple[Architecture, Tensors, Preprocessing, Activation, ms.Type, bool]:
+        return self.architecture, self._tensors, self.preprocessing, self._activation, self._dtype, self._on_cpu
 
     def _drop_tensors(self, visual: bool) -> None:
         """Drops the weights of a tower that was built from them: it has its own."""

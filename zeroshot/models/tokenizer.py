@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Protocol
 
 import ftfy
 import numpy as np
@@ -31,6 +32,19 @@ WORDS = regex.compile(
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
 )
 MARKS = {"<|startoftext|>": SOT, "<|endoftext|>": EOT}
+
+
+Ids = tuple[int, ...]
+
+
+class TextTokenizer(Protocol):
+    """What an encoder needs of a tokenizer."""
+
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text, whole and with the marks that the model wants. Raises ZeroshotError for a long one."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of one text of any length, without marks."""
 
 
 class Tokenizer:
@@ -62,17 +76,24 @@ class Tokenizer:
         if isinstance(texts, str):
             raise ZeroshotError(f"expected a list of texts, got the one text {_shortened(texts)}: put it in [ ]")
         tokens = np.zeros((len(texts), CONTEXT_LENGTH), dtype=np.int32)
-        for row, text in zip(tokens, texts, strict=True):
+        for row, ids in zip(tokens, self.ids(texts), strict=True):
+            row[: len(ids)] = ids
+        return tokens
+
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """As `TextTokenizer.ids`, between start and end marks and without padding."""
+        found = []
+        for text in texts:
             words = _words(text)
             # Merging takes time that grows with the square of a word: what can't fit by its size alone isn't merged.
             fewest = len("".join(words).encode()) // self._longest
             if fewest > CONTEXT_LENGTH:
-                raise _too_long(text, f"more than {fewest}")
-            ids = [SOT, *self._encode_words(words), EOT]
+                raise too_long(text, f"more than {fewest}", "CLIP", CONTEXT_LENGTH)
+            ids = (SOT, *self._encode_words(words), EOT)
             if len(ids) > CONTEXT_LENGTH:
-                raise _too_long(text, str(len(ids)))
-            row[: len(ids)] = ids
-        return tokens
+                raise too_long(text, str(len(ids)), "CLIP", CONTEXT_LENGTH)
+            found.append(ids)
+        return found
 
     def encode(self, text: str) -> list[int]:
         """The ids of one text of any length, without the start and end marks."""
@@ -117,9 +138,10 @@ def _symbol(byte: int) -> str:
     return chr(byte) if _is_printable(byte) else chr(256 + sum(not _is_printable(other) for other in range(byte)))
 
 
-def _too_long(text: str, length: str) -> ZeroshotError:
+def too_long(text: str, length: str, reader: str, limit: int) -> ZeroshotError:
+    """The error of a text of `length` tokens that does not fit into the `limit` of its reader."""
     return ZeroshotError(
-        f"a text of {length} tokens, start and end marks included, where CLIP reads at most {CONTEXT_LENGTH}: "
+        f"a text of {length} tokens, start and end marks included, where {reader} reads at most {limit}: "
         f"{_shortened(text)}; shorten it"
     )
 

@@ -1,5 +1,7 @@
 """The CLIP network as published: image tower and text tower (Radford et al. 2021; names as in openai/CLIP).
 
+Its cells serve the other families too (`chinese_clip.py`, `siglip.py`).
+
 A tower is built from the tensors of a checkpoint, by their names there. Activations are rows, [batch * length, width]:
 a row is one patch or token. LayerNorm and softmax are computed in float32, everything else in the dtype of the weights.
 """
@@ -12,19 +14,20 @@ from numpy.typing import NDArray
 from zeroshot.models.architecture import Activation, Architecture, Tensors
 from zeroshot.models.preprocess import Preprocessing
 
-EPSILON = 1e-5  # of every LayerNorm; MindSpore's default differs
+EPSILON = 1e-5  # of every LayerNorm of CLIP; MindSpore's default differs
 QUICK_GELU_SLOPE = 1.702
+GELU_TANH = (2 * (2 / np.pi) ** 0.5, 0.044715)
 MASKED = -1e9  # added to the logits of positions that attention must not see
 
 
 class LayerNorm(nn.Cell):
     """Zero mean and unit variance over the width, then gain and bias; in float32 whatever comes in."""
 
-    def __init__(self, tensors: Tensors, name: str) -> None:
+    def __init__(self, tensors: Tensors, name: str, epsilon: float = EPSILON) -> None:
         super().__init__()
         self.weight = parameter(tensors[f"{name}.weight"], ms.float32, f"{name}.weight")
         self.bias = parameter(tensors[f"{name}.bias"], ms.float32, f"{name}.bias")
-        self.normalize = ops.LayerNorm(begin_norm_axis=1, begin_params_axis=1, epsilon=EPSILON)
+        self.normalize = ops.LayerNorm(begin_norm_axis=1, begin_params_axis=1, epsilon=epsilon)
 
     def construct(self, x: Tensor) -> Tensor:
         y = self.normalize(x.astype(ms.float32), self.weight, self.bias)[0]  # [rows, width]
@@ -70,6 +73,21 @@ class GELU(nn.Cell):
         return 0.5 * x * (1.0 + self.erf(x * 0.5**0.5))
 
 
+class TanhGELU(nn.Cell):
+    """GELU's approximation x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))), by the sigmoid that it equals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigmoid = ops.Sigmoid()
+        self.slope, self.cubic = GELU_TANH
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x * self.sigmoid(self.slope * x * (1.0 + self.cubic * x * x))
+
+
+ACTIVATIONS: dict[Activation, type[nn.Cell]] = {"quick_gelu": QuickGELU, "gelu": GELU, "gelu_tanh": TanhGELU}
+
+
 class Attention(nn.Cell):
     """Multi-head attention of all positions to all positions."""
 
@@ -89,16 +107,20 @@ class Attention(nn.Cell):
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         """x: [batch * length, width]; mask, added to the logits: broadcast to [heads, batch, length, length]."""
-        q = self.split_heads(self.q(x), batch)  # [heads, batch, length, head width]
-        k = self.split_heads(self.k(x), batch)
+        return self.attend(x, x, batch, mask)
+
+    def attend(self, queries: Tensor, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
+        """The same from other positions, queries: [batch * positions, width], which are as many in the result."""
+        q = self.split_heads(self.q(queries), batch)  # [heads, batch, positions, head width]
+        k = self.split_heads(self.k(x), batch)  # [heads, batch, length, head width]
         v = self.split_heads(self.v(x), batch)
         q = q * q.shape[-1] ** -0.5
-        logits = self.similarity(q, k).astype(ms.float32)  # [heads, batch, length, length]
+        logits = self.similarity(q, k).astype(ms.float32)  # [heads, batch, positions, length]
         if mask is not None:
             logits = logits + mask
         weights = self.softmax(logits).astype(v.dtype)
-        y = self.weighted_sum(weights, v)  # [heads, batch, length, head width]
-        return self.out_proj(self.merge_heads(y))  # [batch * length, width]
+        y = self.weighted_sum(weights, v)  # [heads, batch, positions, head width]
+        return self.out_proj(self.merge_heads(y))  # [batch * positions, width]
 
     def split_heads(self, x: Tensor, batch: int) -> Tensor:
         """[batch * length, width] → [heads, batch, length, head width]."""
@@ -117,7 +139,7 @@ class MLP(nn.Cell):
     def __init__(self, tensors: Tensors, name: str, dtype: ms.Type, activation: Activation) -> None:
         super().__init__()
         self.c_fc = linear(tensors, f"{name}.c_fc", dtype)
-        self.activation = GELU() if activation == "gelu" else QuickGELU()
+        self.activation = ACTIVATIONS[activation]()
         self.c_proj = linear(tensors, f"{name}.c_proj", dtype)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -128,11 +150,19 @@ class MLP(nn.Cell):
 class Block(nn.Cell):
     """A pre-norm residual block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, tensors: Tensors, name: str, heads: int, dtype: ms.Type, activation: Activation) -> None:
+    def __init__(
+        self,
+        tensors: Tensors,
+        name: str,
+        heads: int,
+        dtype: ms.Type,
+        activation: Activation,
+        epsilon: float = EPSILON,
+    ) -> None:
         super().__init__()
-        self.ln_1 = LayerNorm(tensors, f"{name}.ln_1")
+        self.ln_1 = LayerNorm(tensors, f"{name}.ln_1", epsilon)
         self.attn = Attention(tensors, f"{name}.attn", heads, dtype)
-        self.ln_2 = LayerNorm(tensors, f"{name}.ln_2")
+        self.ln_2 = LayerNorm(tensors, f"{name}.ln_2", epsilon)
         self.mlp = MLP(tensors, f"{name}.mlp", dtype, activation)
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:

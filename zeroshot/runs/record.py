@@ -81,7 +81,7 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """The versions of this package, of Python and of the packages on which results depend."""
     found = {"zeroshot": __version__, "python": platform.python_version()}
-    for package in ("mindspore", "numpy", "pillow", "hydra-core", "ftfy", "regex"):
+    for package in ("mindspore", "numpy", "pillow", "hydra-core", "ftfy", "regex", "tokenizers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -110,6 +110,7 @@ def references(
             and list(prompt["templates"]) == list(prompt_templates(entry["prompt"]))
             and prompt["class_names"] == entry["class_names"]
             and model["interpolation"] == entry["interpolation"]
+            and data.get("classes_from") == entry.get("classes_from")
         )
         if same_work and percent is not None:
             figure = round(percent / 100, 6)

@@ -59,7 +59,7 @@ class Classifier:
     def classify(
         self, images: Sequence[Source], labels: Sequence[str], templates: Templates, top_k: int
     ) -> list[Scores]:
-        """A list an image of `{"score", "label"}`, best first; scores are softmax(logit scale × cosine) over all.
+        """A list an image of `{"score", "label"}`, best first; scores are those of `rank`.
 
         Raises:
             ZeroshotError: an image can't be read, or a text is too long.
@@ -72,7 +72,7 @@ class Classifier:
         with closing(raise_errors(batches)) as readable:
             return [
                 [{"score": score, "label": labels[id]} for id, score in zip(ids, scores, strict=True)]
-                for ranking in rank(readable, embeddings, encoder.logit_scale, top_k)
+                for ranking in rank(readable, embeddings, encoder.logit_scale, top_k, encoder.logit_bias)
                 for ids, scores in zip(ranking.ids.tolist(), ranking.probabilities.tolist(), strict=True)
             ]
 

@@ -19,6 +19,7 @@ class ImageTextEncoder(TextEncoder, Protocol):
     """What an evaluation needs of an encoder."""
 
     logit_scale: float
+    logit_bias: float | None  # of sigmoid scores
 
     def feature_batches(self, images: Sequence[Any], /) -> Iterable[FeatureBatch]:
         """Unit features of the images that can be read, a batch at a time."""
@@ -72,7 +73,7 @@ def evaluate(
     class_embeddings = embed_classes(encoder, class_names, templates, spelling)
     batches = encoder.feature_batches(images) if features is None else features
     ranking = Ranking.concatenate(
-        rank(batches, class_embeddings, encoder.logit_scale, TOP), k=min(TOP, len(class_names))
+        rank(batches, class_embeddings, encoder.logit_scale, TOP, encoder.logit_bias), k=min(TOP, len(class_names))
     )
     if not len(ranking.places):
         raise ZeroshotError("there is no image to evaluate that can be read")

@@ -3,14 +3,15 @@
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from zeroshot.errors import ZeroshotError, printable
 from zeroshot.scoring.prompts import Spelling, spell
 
-FEW_LATIN = "few of the labels' letters are Latin: OpenAI's CLIP reads English, so expect little of it here"
+Script = Literal["LATIN", "CJK"]  # how the Unicode names of its letters begin
+
 ONE_LABEL = "there is one label alone, whose probability is 1 for any image: give others to compare it with"
 
 
@@ -65,11 +66,11 @@ def parse_top_k(top_k: Any, key: str = "top_k") -> int | None:
     return int(top_k)
 
 
-def few_latin_letters(labels: Sequence[str]) -> bool:
-    """Whether most letters of the labels are of other scripts than Latin, which OpenAI's CLIP hardly reads."""
-    letters = [letter for label in labels for letter in label if letter.isalpha()]
-    latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
-    return bool(letters) and latin < len(letters) / 2
+def few_letters(texts: Sequence[str], script: Script) -> bool:
+    """Whether most letters of the texts are of other scripts than this one; a Chinese one counts as three of others."""
+    letters = [letter for text in texts for letter in text if letter.isalpha()]
+    known = sum(unicodedata.name(letter, "").startswith(script) for letter in letters)
+    return bool(letters) and known * (3 if script == "CJK" else 1) < len(letters) - known
 
 
 def equal_classes(class_names: Sequence[str], spelling: Spelling) -> list[tuple[int, ...]]:

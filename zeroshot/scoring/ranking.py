@@ -36,12 +36,17 @@ class Ranking:
 
 
 def rank(
-    batches: Iterable[FeatureBatch], class_embeddings: NDArray[np.float64], logit_scale: float, k: int
+    batches: Iterable[FeatureBatch],
+    class_embeddings: NDArray[np.float64],
+    logit_scale: float,
+    k: int,
+    logit_bias: float | None = None,
 ) -> Iterator[Ranking]:
     """Ranks the classes for each batch of images, at most `k` of them.
 
-    Probabilities are softmax(logit scale × cosine) over all classes; equal scores keep the order of the classes. All is
-    computed in float64 and in blocks of one shape, so that neither batch size nor other images change a bit.
+    Probabilities are softmax(logit scale × cosine) over all classes, or, where there is a logit bias, each class's own
+    sigmoid(logit scale × cosine + logit bias); equal scores keep the order of the classes. All is computed in float64
+    and in blocks of one shape, so that neither batch size nor other images change a bit.
     """
     k = min(k, len(class_embeddings))
     for batch in batches:
@@ -50,8 +55,11 @@ def rank(
         padded[:count] = batch.features
         cosines = padded.reshape(-1, ROWS, width) @ class_embeddings.T
         logits = logit_scale * cosines.reshape(len(padded), -1)[:count]
-        logits -= logits.max(axis=1, keepdims=True)
-        probabilities = np.exp(logits)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        if logit_bias is None:
+            logits -= logits.max(axis=1, keepdims=True)
+            probabilities = np.exp(logits)
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+        else:
+            probabilities = 1 / (1 + np.exp(-(logits + logit_bias)))
         ids = np.argsort(-logits, axis=1, kind="stable")[:, :k].astype(np.int64)
         yield Ranking(batch.places, ids, np.take_along_axis(probabilities, ids, axis=1))

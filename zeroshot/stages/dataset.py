@@ -26,7 +26,8 @@ def load_dataset(dataset: Any) -> ImageSet:
 
 
 def _load_cifar(dataset: Cifar) -> ImageSet:
-    return cifar.load(cifar_folder(dataset), dataset.split.value, dataset.labels.value, dataset.name)
+    names = None if dataset.class_names is None else expand_path(dataset.class_names)
+    return cifar.load(cifar_folder(dataset), dataset.split.value, dataset.labels.value, dataset.name, names)
 
 
 def _load_image_folder(dataset: ImageFolder) -> ImageSet:

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from zeroshot.config.named import architecture, preprocessing
 from zeroshot.config.paths import home
-from zeroshot.config.schema import Device, Model
+from zeroshot.config.schema import Device, Language, Model, Score
 from zeroshot.errors import ZeroshotError
 from zeroshot.features.key import feature_key
 from zeroshot.features.store import FeatureStore
 from zeroshot.interrupts import uninterrupted
+from zeroshot.models.architecture import Tensors
 from zeroshot.models.checkpoints.files import shards, weights_file
 from zeroshot.models.checkpoints.load import Checkpoint
-from zeroshot.models.tokenizer import EOT, SOT, Tokenizer
+from zeroshot.models.tokenizer import EOT, SOT
 from zeroshot.runs.record import versions
 from zeroshot.scoring.classifier import Templates
-from zeroshot.scoring.labels import FEW_LATIN, ONE_LABEL, few_latin_letters
+from zeroshot.scoring.labels import ONE_LABEL, few_letters
 from zeroshot.scoring.prompts import fill_templates
+from zeroshot.stages.tokenizers import describe_tokenizer, load_tokenizer
 from zeroshot.stages.weights import load_weights, weights_path
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LoadedModel:
-    """An encoder on its device, its checkpoint without the weights, and what the record says of model and device."""
+    """An encoder on its device, its checkpoint without the weights, and what the record says of model and device.
 
+    `config` is the model's.
+    """
+
+    config: Model
     encoder: "Encoder | EncoderPool"
     checkpoint: Checkpoint
     model: dict[str, Any]
@@ -77,6 +83,8 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
             "start one without msrun, with device.count=N for N devices"
         )
     checkpoint, model_description = load_weights(model)
+    tokenizer = load_tokenizer(model, checkpoint.path)
+    model_description |= describe_tokenizer(model, checkpoint.path)
     with uninterrupted():  # only now: MindSpore takes seconds to load, and mistakes come first
         from zeroshot.devices import target as devices
 
@@ -86,15 +94,18 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
     alone = device.count == 1
     encoder = Encoder(
         architecture(model),
-        checkpoint.tensors if alone else {"logit_scale": checkpoint.tensors["logit_scale"]},
+        checkpoint.tensors if alone else _scale(checkpoint.tensors),
         preprocessing(model),
         target=prepared.target,
         dtype=prepared.dtype,
         activation=model.activation.value,
         batch_size=device.batch_size,
         workers=device.workers,
+        tokenizer=tokenizer,
+        score=model.score.value,
     )
     loaded = LoadedModel(
+        model,
         encoder,
         replace(checkpoint, tensors={}),
         model_description,
@@ -104,15 +115,25 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
         from zeroshot.devices import pool
 
         build = partial(_encoder_of_worker, model, replace(device, id=0, batch_size=encoder.batch_size, count=1))
-        facts = _feature_key(model, loaded)
+        facts = _facts(model, loaded)
         loaded.encoder = pool.EncoderPool(build, encoder, facts, prepared.target, device.count, device.cluster)
         loaded.device["world_size"] = loaded.encoder.count
     return loaded
 
 
+def _scale(tensors: Tensors) -> Tensors:
+    """What an encoder that encodes nothing needs of the weights."""
+    return {name: tensors[name] for name in ("logit_scale", "logit_bias") if name in tensors}
+
+
 def _encoder_of_worker(model: Model, device: Device) -> "tuple[Encoder, Facts]":
     loaded = load_new_model(model, device)
-    return cast("Encoder", loaded.encoder), _feature_key(model, loaded)
+    return cast("Encoder", loaded.encoder), _facts(model, loaded)
+
+
+def _facts(model: Model, loaded: LoadedModel) -> "Facts":
+    """On what features of images and texts depend."""
+    return _feature_key(model, loaded) | {"tokenizer": loaded.model.get("tokenizer", {}).get("sha256")}
 
 
 def describe_device(loaded: LoadedModel) -> dict[str, Any]:
@@ -134,12 +155,28 @@ def _feature_key(model: Model, loaded: LoadedModel) -> dict[str, Any]:
 
 
 def warn_of_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates) -> None:
-    """Logs what makes labels hard to score: one alone, other scripts than Latin, words without a trained embedding."""
-    if len(labels) == 1:
+    """Logs what makes labels hard to score: one alone, another script than the model reads, words it never saw."""
+    if len(labels) == 1 and loaded.config.score is Score.softmax:
         log.warning(ONE_LABEL)
-    if few_latin_letters(labels):
-        log.warning(FEW_LATIN)
+    warn_of_language(loaded.config, labels, "labels")
+    warn_of_language(
+        loaded.config, [template.replace("{}", "") for template in templates.templates], "prompt templates"
+    )
     warn_of_untrained_words(loaded, fill_templates(labels, *templates))
+
+
+def warn_of_language(model: Model, texts: Sequence[str], what: str) -> None:
+    """Logs a warning if most letters of the texts are of another script than that of the model's language."""
+    if model.language is Language.English and few_letters(texts, "LATIN"):
+        log.warning(
+            "few letters of the %s are Latin, and %s reads English: expect little of it here; for Chinese type %s",
+            what, model.name, "model=chinese_clip_vit_b_16 prompt=chinese_cifar",
+        )  # fmt: skip
+    if model.language is Language.Chinese and few_letters(texts, "CJK"):
+        log.warning(
+            "few letters of the %s are Chinese, and %s reads Chinese: expect little of it here; %s",
+            what, model.name, "type prompt=chinese_cifar and Chinese labels, or model=clip_vit_b_16 for English",
+        )  # fmt: skip
 
 
 def warn_of_untrained_words(loaded: LoadedModel, texts: Sequence[str]) -> None:
@@ -147,7 +184,7 @@ def warn_of_untrained_words(loaded: LoadedModel, texts: Sequence[str]) -> None:
     if loaded.checkpoint.token_ids is None:
         return
     known = {SOT, EOT, *loaded.checkpoint.token_ids.tolist()}
-    encode = Tokenizer().encode
+    encode = loaded.encoder.tokenizer.encode
     words = dict.fromkeys(word for text in dict.fromkeys(texts) for word in text.split())
     unknown = [word for word in words if not known.issuperset(encode(word))]
     if unknown:

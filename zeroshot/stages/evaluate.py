@@ -24,7 +24,13 @@ from zeroshot.scoring import Evaluation, Metrics, evaluate
 from zeroshot.scoring.labels import check_distinct
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
-from zeroshot.stages.encoder import describe_device, feature_store, load_model, warn_of_untrained_words
+from zeroshot.stages.encoder import (
+    describe_device,
+    feature_store,
+    load_model,
+    warn_of_language,
+    warn_of_untrained_words,
+)
 from zeroshot.stages.result import StageResult, Stopwatch
 
 UNREADABLE_NAMED = 20  # in an error
@@ -47,6 +53,8 @@ def run(config: Config) -> StageResult:
     for line in check_distinct(data.classes, prompt["class_names"], data.name, data.known_duplicates):
         log.warning("%s: %s", data.name, line)
     loaded = load_model(config.model, config.device)
+    warn_of_language(config.model, data.classes, "class names")
+    warn_of_language(config.model, [each.replace("{}", "") for each in prompt["templates"]], "prompt templates")
     warn_of_untrained_words(loaded, texts)
 
     store = feature_store(config.model, loaded) if config.stage.cache else None

@@ -50,9 +50,12 @@ def run(config: Config) -> StageResult:
     store = feature_store(config.model, loaded) if stage.cache else None
     features = ImageFeatures(loaded.encoder, store)
     batches = features.batches(images, errors, partial(progress.track, description=config.model.name))
-    ranking = Ranking.concatenate(rank(batches, embeddings, loaded.encoder.logit_scale, top_k), top_k)
+    scale, bias = loaded.encoder.logit_scale, loaded.encoder.logit_bias
+    ranking = Ranking.concatenate(rank(batches, embeddings, scale, top_k, bias), top_k)
     timing = stopwatch.timing(features.encoded, features.stored, len(set(texts)))
 
+    if bias is not None:
+        log.info("a score is the probability of its label by itself (sigmoid); model.score=softmax: among the labels")
     predictions = predictions_of(images, labels, ranking, errors)
     log.info("%s", summary_text(predictions))
     record: dict[str, Any] = {"model": loaded.model, "prompt": prompt, "device": describe_device(loaded)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from zeroshot.config.named import architecture, known_models, settings
 from zeroshot.config.paths import PACKAGE, expand_path, home
-from zeroshot.config.schema import Model
+from zeroshot.config.schema import Family, Model
 from zeroshot.config.schema import Source as ConfigSource
 from zeroshot.downloads.fetch import Source, fetch
 from zeroshot.downloads.hub import fetch_repository, is_hub_name, is_present
@@ -19,6 +19,7 @@ from zeroshot.models.checkpoints.files import FOLDER_FILES
 from zeroshot.models.checkpoints.identity import file_digest, identify, identify_file
 from zeroshot.models.checkpoints.load import Checkpoint, load
 from zeroshot.models.checkpoints.settings import CONFIG_FILES, Settings
+from zeroshot.models.siglip_tokenizer import FILES as TOKENIZER_FILES
 from zeroshot.stages.dataset import OFFLINE
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def weights_path(model: Model) -> Path:
     """
     given = model.weights
     if given.path is not None:
-        return _repository(given.path) if is_hub_name(given.path) else expand_path(given.path)
+        return _repository(given.path, model) if is_hub_name(given.path) else expand_path(given.path)
     if not given.sources:
         raise ZeroshotError(
             f"model={model.name} has no weights: set model.weights.path to a file or a folder; {OFFLINE}"
@@ -46,7 +47,7 @@ def weights_path(model: Model) -> Path:
     for hub, neighbours in groupby(given.sources, key=lambda source: is_hub_name(source.url)):
         sources = list(neighbours)
         try:
-            return _first_repository(sources) if hub else _first_file(sources, model.name)
+            return _first_repository(sources, model) if hub else _first_file(sources, model.name)
         except ZeroshotError as error:
             reasons.append(str(error))
     raise ZeroshotError(f"model={model.name}: {'; '.join(reasons)}; or set model.weights.path to a file; {OFFLINE}")
@@ -91,6 +92,7 @@ def load_weights(model: Model) -> tuple[Checkpoint, dict[str, Any]]:
         "name": model.name,
         "image_size": model.image_size,
         "interpolation": model.interpolation.value,
+        "score": model.score.value,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in used.items()},
         "assumed": [each.name for each in fields(Settings) if getattr(trained, each.name) is None],
         "weights": {"path": str(path), "sha256": digest, "format": checkpoint.format, "identity": identity},
@@ -142,15 +144,16 @@ def _check_settings(path: Path, trained: Settings, model: Model, named: str | No
     raise ZeroshotError(f"{path} was trained with another {', '.join(wrong)}: type {keys}")
 
 
-def _repository(name: str) -> Path:
-    return fetch_repository(name, FOLDER_FILES, CONFIG_FILES, home() / "weights")
+def _repository(name: str, model: Model) -> Path:
+    beside = TOKENIZER_FILES if Family(model.family) is Family.siglip else ()
+    return fetch_repository(name, FOLDER_FILES, (*CONFIG_FILES, *beside), home() / "weights", beside)
 
 
-def _first_repository(sources: Sequence[ConfigSource]) -> Path:
+def _first_repository(sources: Sequence[ConfigSource], model: Model) -> Path:
     reasons = []
     for source in sources:
         try:
-            path = _repository(source.url)
+            path = _repository(source.url, model)
         except ZeroshotError as error:
             reasons.append(str(error))
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from zeroshot.errors import ZeroshotError, printable
-from zeroshot.models.architecture import Activation, Architecture
+from zeroshot.models.architecture import Activation, Architecture, Family
 from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Resize
 
 _LARGEST_CONFIG = 2**22
@@ -67,8 +67,11 @@ _OPENAI = (OPENAI_MEAN, OPENAI_STD, "shortest")
 _HALF = (0.5, 0.5, 0.5)
 
 # Parts of the names of weights on the Hugging Face hub and in open_clip's releases; the first that fits counts.
-# Source: open_clip's list of pretrained weights (version 3.3): `quick_gelu`, mean and std of each.
+# Source: open_clip's list of pretrained weights (version 3.3): `quick_gelu`, mean and std of each; of Chinese-CLIP
+# cn_clip 1.6.0 (`clip/model.py`, `clip/utils.py`).
 _NAMES = {
+    "chinese-clip-vit": Settings("quick_gelu", OPENAI_MEAN, OPENAI_STD, "squash"),
+    "clip-cn-vit": Settings("quick_gelu", OPENAI_MEAN, OPENAI_STD, "squash"),
     "quickgelu": Settings("quick_gelu", *_OPENAI),
     "openai--clip-vit": Settings("quick_gelu", *_OPENAI),
     "l-14-laion2b": Settings("gelu", _HALF, _HALF, "shortest"),
@@ -120,33 +123,62 @@ def _mapping(config: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@dataclass(frozen=True)
+class _Defaults:
+    """What a model of transformers has where its config.json is silent; both towers have these heads and widths."""
+
+    patch_size: int
+    text_width: int
+    text_heads: int
+    activation: str
+    epsilon: float
+    text_activation: str
+    text_epsilon: float
+
+
+_MODEL_TYPES: dict[Family, _Defaults] = {
+    "clip": _Defaults(32, 512, 8, "quick_gelu", 1e-5, "quick_gelu", 1e-5),
+    "chinese_clip": _Defaults(32, 768, 12, "quick_gelu", 1e-5, "gelu", 1e-12),
+    "siglip": _Defaults(16, 768, 12, "gelu_pytorch_tanh", 1e-6, "gelu_pytorch_tanh", 1e-6),
+}
+_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh"}  # transformers' names where ours differ
+
+
 def _huggingface(config: Path, size: Architecture) -> Settings:
-    """From the config.json of a Hugging Face CLIPModel and its preprocessor; defaults are those of CLIPConfig."""
+    """From the config.json of a model of Hugging Face's transformers and its preprocessor."""
     found = _mapping(config)
-    if found.get("model_type") != "clip":
+    if found.get("model_type") != size.family:
         return UNKNOWN
+    default = _MODEL_TYPES[size.family]
     # the older `…_config_dict` overrides its namesake there
     vision, text = (
         {**(found.get(f"{part}_config") or {}), **(found.get(f"{part}_config_dict") or {})}
         for part in ("vision", "text")
     )
-    sizes = [vision.get("hidden_size", 768), vision.get("num_hidden_layers", 12), vision.get("patch_size", 32)]
-    if [*sizes, text.get("hidden_size", 512)] != _sizes(size):
+    sizes = [vision.get("hidden_size", 768), vision.get("num_hidden_layers", 12)]
+    sizes += [vision.get("patch_size", default.patch_size), text.get("hidden_size", default.text_width)]
+    if sizes != _sizes(size):
         return UNKNOWN
     _require(config, "vision_config.num_attention_heads", vision.get("num_attention_heads", 12), size.vision_heads)
-    _require(config, "text_config.num_attention_heads", text.get("num_attention_heads", 8), size.text_heads)
-    _require(config, "vision_config.layer_norm_eps", vision.get("layer_norm_eps", 1e-5), 1e-5)
-    _require(config, "text_config.layer_norm_eps", text.get("layer_norm_eps", 1e-5), 1e-5)
-    activation = vision.get("hidden_act", "quick_gelu")
-    _require(config, "text_config.hidden_act", text.get("hidden_act", "quick_gelu"), activation)
+    _require(
+        config, "text_config.num_attention_heads", text.get("num_attention_heads", default.text_heads), size.text_heads
+    )
+    for part, values, epsilon in (("vision", vision, default.epsilon), ("text", text, default.text_epsilon)):
+        _require(config, f"{part}_config.layer_norm_eps", values.get("layer_norm_eps", epsilon), epsilon)
+    given = vision.get("hidden_act", default.activation)
+    activation = _ACTIVATIONS.get(given, given)
+    text_activation = "gelu" if size.family == "chinese_clip" else given
+    _require(config, "text_config.hidden_act", text.get("hidden_act", default.text_activation), text_activation)
     if activation not in get_args(Activation):
-        raise ZeroshotError(f"{config}: hidden_act is {printable(activation)}; quick_gelu and gelu are supported")
+        raise ZeroshotError(
+            f"{config}: hidden_act is {printable(given)}; quick_gelu, gelu and gelu_pytorch_tanh are supported"
+        )
     preprocessor = config.with_name("preprocessor_config.json")
     pixels = _mapping(preprocessor) if preprocessor.is_file() else {}
     resize = None
     if "size" in pixels:
-        side = pixels["size"]
-        squash = isinstance(side, dict) and "shortest_edge" not in side and not pixels.get("do_center_crop", True)
+        side, crop = pixels["size"], size.family == "clip" and pixels.get("do_center_crop", True)
+        squash = isinstance(side, dict) and "shortest_edge" not in side and not crop
         resize = "squash" if squash else "shortest"
     return Settings(str(activation), _colour(pixels.get("image_mean")), _colour(pixels.get("image_std")), resize)
 
@@ -155,6 +187,8 @@ def _open_clip(config: Path, size: Architecture) -> Settings:
     """From the open_clip_config.json of an open_clip model, which uses the exact GELU unless it says otherwise."""
     found = _mapping(config)
     model = found.get("model_cfg") or {}
+    if size.family != "clip":  # those name a timm model or a language model instead of sizes
+        return UNKNOWN
     vision, text = model.get("vision_cfg") or {}, model.get("text_cfg") or {}
     sizes = [vision.get("width"), vision.get("layers"), vision.get("patch_size"), text.get("width")]
     if sizes != _sizes(size):
