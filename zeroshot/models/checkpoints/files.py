@@ -12,7 +12,7 @@ from zeroshot.models.checkpoints.safetensors_file import is_safetensors, read_sa
 from zeroshot.models.checkpoints.stored_tensors import Contents, DamagedError
 from zeroshot.models.checkpoints.torch_file import read_torch
 
-# The names of weights in a folder, Hugging Face's and open_clip's; the first that exists is used: safetensors first.
+# The names of weights in a folder, Hugging Face's, open_clip's and cn_clip's; the first that exists is used.
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -20,6 +20,10 @@ FOLDER_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "open_clip_pytorch_model.bin",
+    "clip_cn_vit-b-16.pt",
+    "clip_cn_vit-l-14.pt",
+    "clip_cn_vit-l-14-336.pt",
+    "clip_cn_vit-h-14.pt",
 )
 _LARGEST_INDEX = 2**24
 _FORMATS = "safetensors, torch's zip files (.pt, .pth, .bin) and MindSpore's .ckpt are read"
