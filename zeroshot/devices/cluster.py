@@ -79,7 +79,9 @@ def connect(cluster: str | None, workers: int) -> Any:
             ray.init(cluster, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise ZeroshotError(f"device.cluster={cluster}: no Ray cluster there ({reason})") from error
+            raise ZeroshotError(
+                f"device.cluster={cluster}: no Ray cluster there, or RAY_AUTH_TOKEN is not its token ({reason})"
+            ) from error
     return ray
 
 
