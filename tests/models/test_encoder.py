@@ -110,7 +110,8 @@ def test_images_are_read_ahead_but_not_all_at_once(encoder: Encoder) -> None:
     assert threading.active_count() < threads  # its readers have ended
 
 
-def test_threads_that_share_encoders_get_their_own_answers() -> None:
+@pytest.mark.parametrize("calls", [40, pytest.param(200, marks=pytest.mark.long)])
+def test_threads_that_share_encoders_get_their_own_answers(calls: int) -> None:
     encoders = [Encoder(SMALL, draw(SMALL, seed), batch_size=2) for seed in (0, 1)]
     texts = [f"a photo of number {number}" for number in range(10)]
     images = FIXTURE["pixels"][:4]
@@ -120,7 +121,7 @@ def test_threads_that_share_encoders_get_their_own_answers() -> None:
 
     def call(thread: int) -> None:
         numbers = random.Random(thread)
-        for _ in range(40):  # without the lock a third of the calls is wrong
+        for _ in range(calls):  # without the lock a third of the calls is wrong
             which = numbers.randrange(2)
             if numbers.random() < 0.5:
                 place = numbers.randrange(len(texts))
