@@ -126,4 +126,4 @@ def test_the_record_says_how_to_repeat_the_run(
     with caplog.at_level(logging.INFO):
         run.run_in_folder(request_, folder)
     assert record(folder)["command"] == ["model=clip_tiny"]
-    assert f"record: {folder / 'result.json'}" in caplog.messages
+    assert f"record: {folder.relative_to(Path.cwd()) / 'result.json'}" in caplog.messages

@@ -77,9 +77,9 @@ def run_in_folder(request: Request, folder: Path) -> Record:
         if error is not None:
             place = "" if written is None or written.parent == folder else f"; the record is in {written}: make room"
             raise ZeroshotError(error + place)
-        log.info("record: %s", folder / RECORD)
+        log.info("record: %s", _below_current_folder(folder / RECORD))
         if page is not None:
-            log.info("page: %s", page)
+            log.info("page: %s", _below_current_folder(page))
         if result.hint is not None:
             log.info(result.hint)
         return read_record(folder) or record
@@ -106,6 +106,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ZeroshotError):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _below_current_folder(path: Path) -> Path:
+    """A path as people read it: relative where it is below the current folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _fail(folder: Path, record: Record, error: BaseException) -> None:
