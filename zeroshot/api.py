@@ -41,7 +41,7 @@ def load_model(
     interpolation: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
-    device_count: int | str = 1,
+    device_count: int | str | None = None,
     device_cluster: str | None = None,
     config_dir: str | Path | None = None,
 ) -> "Encoder | EncoderPool":
@@ -60,7 +60,7 @@ def load_model(
         interpolation: "bicubic" or "bilinear"; None is the model's own, bicubic for OpenAI's.
         batch_size: images that are encoded at once.
         workers: threads that read and resize images.
-        device_count: how many devices encode, or "all"; more than one through Ray.
+        device_count: how many devices encode, or "all"; None is one. More than one through Ray.
         device_cluster: "auto" or the address of a running Ray cluster; None is this machine.
         config_dir: a folder with models of your own, as `--config-dir` of the command line.
 
@@ -85,7 +85,7 @@ def pipeline(
     interpolation: str | None = "bilinear",
     batch_size: int | None = None,
     workers: int | None = None,
-    device_count: int | str = 1,
+    device_count: int | str | None = None,
     device_cluster: str | None = None,
     config_dir: str | Path | None = None,
 ) -> "Pipeline":
@@ -193,7 +193,7 @@ class Trainer:
         interpolation: str | None = "bilinear",
         batch_size: int | None = None,
         workers: int | None = None,
-        device_count: int | str = 1,
+        device_count: int | str | None = None,
         device_cluster: str | None = None,
         config_dir: str | Path | None = None,
     ) -> None:

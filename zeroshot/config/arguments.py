@@ -28,7 +28,7 @@ def run_config(
     interpolation: str | None,
     batch_size: int | None,
     workers: int | None,
-    device_count: int | str = 1,
+    device_count: int | str | None = None,
     device_cluster: str | None = None,
 ) -> dict[str, Any]:
     """The config of an evaluation of this model, on the embedded data set until another is put in.
