@@ -357,15 +357,14 @@ def test_the_prompts_give_a_matrix_of_models_and_prompts(small: Command, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["cifar100_four_models", "cifar100_prompts"])
-def test_the_experiments_name_all_models_and_prompts_that_exist(name: str) -> None:
+def test_the_experiments_name_all_models_of_openai_and_all_english_prompts(name: str) -> None:
     study = OmegaConf.load(source_folder("experiments") / f"{name}.yaml")
     assert study.hydra.mode == "MULTIRUN"
     params = study.hydra.sweeper.params
     assert set(params.model.split(",")) == {model for model in known_models() if model.startswith("clip_vit_")}
     if "prompt" in params:
-        assert set(params.prompt.split(",")) == {
-            path.stem for path in (source_folder("conf") / "prompt").glob("*.yaml")
-        }
+        prompts = {path.stem for path in (source_folder("conf") / "prompt").glob("*.yaml")}
+        assert set(params.prompt.split(",")) == {name for name in prompts if not name.startswith("chinese_")}
 
 
 def test_a_failed_job_of_a_stage_without_folders_sets_the_exit_status(small: Command, tmp_path: Path) -> None:
