@@ -9,7 +9,8 @@ import pytest
 
 from tests.drawn import SMALL, draw
 from zeroshot.models.architecture import CONTEXT_LENGTH, Activation, Architecture
-from zeroshot.models.cpu import CpuImageTower, CpuTextTower, Folded
+from zeroshot.models.cpu import CpuImageTower, CpuTextTower
+from zeroshot.models.folded import Folded
 from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.tokenizer import Tokenizer
 from zeroshot.models.towers import Attention, ImageTower, LayerNorm, TextTower

@@ -1,120 +1,30 @@
 """The towers' quick form for CPUs: the same function with other operations.
 
 On a CPU broadcasts, transposes and `LayerNorm` are slow. What is linear around the matrices is folded into the weights
-once, at load (`Folded`); norms, heads, MLPs and the last block are replaced by operations that were measured faster.
+once, at load (`folded.py`); norms, heads, MLPs and the last block are replaced by operations that were measured faster.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
-from numpy.typing import NDArray
 
 from zeroshot.models.architecture import Activation, Architecture, Tensors
-from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.towers import (
     ACTIVATIONS,
     EPSILON,
     MASKED,
-    QUICK_GELU_SLOPE,
     LayerNorm,
     Linear,
     block_names,
     linear,
     named_parameter,
+    parameter,
     patch_kernel,
 )
 
 FLOAT32 = ms.float32  # the only dtype of a CPU
-
-Array = NDArray[np.float32]
-
-# the bias of a projection into which the norm before it is folded: by its name, the projection and the norm
-PROJECTION_NORMS = {
-    "visual.proj_bias": ("visual.proj", "visual.ln_post"),
-    "text_projection_bias": ("text_projection", "ln_final"),
-}
-
-
-class Folded(Mapping[str, Array]):
-    """The tensors of a checkpoint with linear operations folded into the matrices; each is computed when asked for.
-
-    Exact but for rounding: pixel normalisation goes into the patch embedding, the class embedding into its position,
-    gain and bias of a norm into the matrix behind it, 1/√(head width) into the queries, the bias of the values into the
-    bias of the output projection, and the slope of QuickGELU into the matrices around it.
-    """
-
-    def __init__(
-        self, architecture: Architecture, tensors: Tensors, preprocessing: Preprocessing, activation: Activation
-    ) -> None:
-        self._architecture, self._tensors = architecture, tensors
-        self._mean, self._std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
-        self._slope = np.float32(QUICK_GELU_SLOPE if activation == "quick_gelu" else 1.0)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._tensors
-        yield from PROJECTION_NORMS
-
-    def __len__(self) -> int:
-        return len(self._tensors) + len(PROJECTION_NORMS)
-
-    def __getitem__(self, name: str) -> Array:
-        if name in PROJECTION_NORMS:
-            projection, norm = PROJECTION_NORMS[name]
-            return self._tensors[f"{norm}.bias"] @ self._tensors[projection]
-        tensor = self._tensors[name]
-        block, _, part = name.rpartition(".attn." if ".attn." in name else ".mlp.")
-        match part or name:
-            case "visual.conv1.weight":
-                return tensor / (255 * self._std[:, None, None])
-            case "visual.positional_embedding":
-                shift = np.einsum("ocij,c->o", self._tensors["visual.conv1.weight"], -self._mean / self._std)
-                positions: Array = tensor + shift
-                positions[0] = tensor[0] + self._tensors["visual.class_embedding"]
-                return positions
-            case "in_proj_weight":
-                return self._behind(self._norm_before(block), tensor, self._query_scale(block, len(tensor)))
-            case "in_proj_bias":
-                bias = self._in_proj_bias(block) * self._query_scale(block, len(tensor))
-                bias[len(bias) // 3 :] = 0  # a shift of all keys changes no softmax; the values' is in out_proj.bias
-                return bias
-            case "out_proj.bias":
-                values = self._in_proj_bias(block)[-len(tensor) :]
-                return tensor + self._tensors[f"{block}.attn.out_proj.weight"] @ values
-            case "c_fc.weight":
-                return self._behind(f"{block}.ln_2", tensor, self._slope)
-            case "c_fc.bias":
-                return self._shifted(f"{block}.ln_2", f"{block}.mlp.c_fc.weight", tensor) * self._slope
-            case "c_proj.weight":
-                return tensor / self._slope
-            case "visual.proj":
-                return tensor * self._tensors["visual.ln_post.weight"][:, None]
-            case "text_projection":
-                return tensor * self._tensors["ln_final.weight"][:, None]
-        return tensor
-
-    def _behind(self, norm: str, weight: Array, scale: Array | np.float32) -> Array:
-        """A weight [out, in] with a norm's gain, its outputs scaled."""
-        return weight * self._tensors[f"{norm}.weight"] * np.reshape(scale, (-1, 1))
-
-    def _shifted(self, norm: str, weight: str, bias: Array) -> Array:
-        """A bias [out] with what a norm's bias adds through the weight."""
-        return bias + self._tensors[weight] @ self._tensors[f"{norm}.bias"]
-
-    def _norm_before(self, block: str) -> str:
-        """The norm before a block's attention."""
-        return f"{block}.ln_1"
-
-    def _in_proj_bias(self, block: str) -> Array:
-        name = f"{block}.attn.in_proj"
-        return self._shifted(self._norm_before(block), f"{name}_weight", self._tensors[f"{name}_bias"])
-
-    def _query_scale(self, block: str, rows: int) -> Array:
-        """1/√(head width) for the queries, 1 for keys and values [3 * width]."""
-        size = self._architecture
-        heads = size.vision_heads if block.startswith("visual.") else size.text_heads
-        return np.repeat(np.array([(rows / 3 / heads) ** -0.5, 1, 1], np.float32), rows // 3)
 
 
 class RowNorm(nn.Cell):
@@ -173,6 +83,39 @@ class CpuAttention(nn.Cell):
         return self.concat_rows(self.split_columns(x)).reshape(self.heads, batch, -1, self.head_width)
 
 
+class OneQueryAttention(nn.Cell):
+    """`CpuAttention` from one position of each image, without keys and values of every position.
+
+    The query is multiplied by the keys' matrix, and the weighted sum of all positions by the values'.
+    """
+
+    def __init__(self, tensors: Tensors, name: str, heads: int) -> None:
+        super().__init__()
+        query, key, value = np.split(tensors[f"{name}.in_proj_weight"], 3)
+        width = len(query)
+        self.q = Linear(query, tensors[f"{name}.in_proj_bias"][:width], FLOAT32, f"{name}.q")
+        self.k = parameter(key.reshape(heads, -1, width), FLOAT32, f"{name}.k")  # [heads, head width, width]
+        self.v = parameter(value.reshape(heads, -1, width), FLOAT32, f"{name}.v")
+        self.out_proj = linear(tensors, f"{name}.out_proj", FLOAT32)
+        self.heads, self.width = heads, width
+        self.transpose, self.softmax = ops.Transpose(), ops.Softmax(axis=-1)
+        self.matmul, self.matmul_transposed = ops.BatchMatMul(), ops.BatchMatMul(transpose_b=True)
+
+    def construct(self, queries: Tensor, x: Tensor, batch: int, _: None) -> Tensor:
+        """queries: [batch, width], x: [batch * length, width] → [batch, width]."""
+        x = x.reshape(batch, -1, self.width)
+        q = self.swap(self.q(queries).reshape(batch, self.heads, -1))  # [heads, batch, head width]
+        q = self.swap(self.matmul(q, self.k))  # [batch, heads, width]
+        weights = self.softmax(self.matmul_transposed(q, x))  # [batch, heads, length]
+        y = self.matmul(weights, x)  # [batch, heads, width]
+        y = self.matmul_transposed(self.swap(y), self.v)  # [heads, batch, head width]
+        return self.out_proj(self.swap(y).reshape(batch, self.width))
+
+    def swap(self, x: Tensor) -> Tensor:
+        """[batch, heads, …] ↔ [heads, batch, …]."""
+        return self.transpose(x, (1, 0, 2))
+
+
 class HalfMLP(nn.Cell):
     """The MLP on one half of its hidden units; the output bias is with the first half."""
 
@@ -193,11 +136,17 @@ class CpuBlock(nn.Cell):
     """A residual block; the MLP in two halves, whose hidden units then fit into a cache."""
 
     def __init__(
-        self, tensors: Tensors, name: str, heads: int, activation: Activation, epsilon: float = EPSILON
+        self,
+        tensors: Tensors,
+        name: str,
+        heads: int,
+        activation: Activation,
+        epsilon: float = EPSILON,
+        attention: Callable[[Tensors, str, int], nn.Cell] = CpuAttention,
     ) -> None:
         super().__init__()
         self.norm_1, self.norm_2 = RowNorm(epsilon), RowNorm(epsilon)
-        self.attn = CpuAttention(tensors, f"{name}.attn", heads)
+        self.attn = attention(tensors, f"{name}.attn", heads)
         self.first = HalfMLP(tensors, f"{name}.mlp", 0, activation)
         self.second = HalfMLP(tensors, f"{name}.mlp", 1, activation)
 
@@ -227,7 +176,9 @@ class CpuImageTower(nn.Cell):
         self.ln_pre = LayerNorm(tensors, "visual.ln_pre")
         names = block_names("visual.transformer", architecture.vision_layers)
         heads = architecture.vision_heads
-        self.resblocks = nn.CellList([CpuBlock(tensors, name, heads, activation) for name in names])
+        blocks = [CpuBlock(tensors, name, heads, activation) for name in names[:-1]]
+        last = CpuBlock(tensors, names[-1], heads, activation, attention=OneQueryAttention)
+        self.resblocks = nn.CellList([*blocks, last])
         self.ln_post = RowNorm()
         self.proj = projection_with_bias(tensors, "visual.proj")
         self.transpose = ops.Transpose()

@@ -4,7 +4,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from zeroshot.models.architecture import Activation, Architecture, Tensors
-from zeroshot.models.cpu import FLOAT32, Array, CpuBlock, Folded, HalfMLP, RowNorm
+from zeroshot.models.cpu import FLOAT32, CpuBlock, HalfMLP, RowNorm
+from zeroshot.models.folded import Array, Folded
 from zeroshot.models.siglip import EPSILON
 from zeroshot.models.towers import Linear, block_names, linear, named_parameter, parameter, patch_kernel
 

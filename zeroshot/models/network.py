@@ -5,8 +5,9 @@ from mindspore import nn
 
 from zeroshot.models.architecture import Activation, Architecture, Tensors
 from zeroshot.models.chinese_clip import BertTextTower
-from zeroshot.models.cpu import CpuImageTower, CpuTextTower, Folded
+from zeroshot.models.cpu import CpuImageTower, CpuTextTower
 from zeroshot.models.cpu_siglip import CpuSiglipImageTower, CpuSiglipTextTower, FoldedSiglip
+from zeroshot.models.folded import Folded
 from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.siglip import SiglipImageTower, SiglipTextTower
 from zeroshot.models.towers import ImageTower, TextTower
