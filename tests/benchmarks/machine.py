@@ -7,7 +7,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("mindspore", "numpy", "pillow", "torch", "transformers", "onnxruntime")
+PACKAGES = (
+    "mindspore",
+    "numpy",
+    "pillow",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "openvino",
+    "open_clip_torch",
+    "clip_benchmark",
+)
 
 
 def described() -> dict[str, Any]:

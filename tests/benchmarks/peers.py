@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -57,23 +58,28 @@ def transformers(size: Architecture) -> Run:
 def onnxruntime(size: Architecture) -> Run:
     """The same tower exported to ONNX, on onnxruntime; it gets pixels that are normalised already."""
     import onnxruntime as ort
-    import torch
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS
     with TemporaryDirectory() as folder:
-        path = f"{folder}/tower.onnx"
-        example = torch.zeros(1, 3, size.image_size, size.image_size)
-        torch.onnx.export(
-            _torch_tower(size),
-            (example,),
-            path,
-            input_names=["pixels"],
-            dynamic_axes={"pixels": {0: "batch"}},
-            dynamo=False,
-        )
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(_exported(size, folder), options, providers=["CPUExecutionProvider"])
     return lambda pixels: session.run(None, {"pixels": _normalised(pixels)})[0]
+
+
+def openvino(size: Architecture) -> Run:
+    """The exported tower on OpenVINO in float32, compiled for each batch size; it gets normalised pixels too."""
+    import openvino as ov
+
+    settings = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    with TemporaryDirectory() as folder:
+        model = ov.Core().read_model(_exported(size, folder))
+
+    @cache
+    def compiled(batch: int) -> Any:
+        model.reshape([batch, 3, size.image_size, size.image_size])
+        return ov.Core().compile_model(model, "CPU", settings)
+
+    return lambda pixels: compiled(len(pixels))(_normalised(pixels))[0]
 
 
 def matmul(size: Architecture) -> Run:
@@ -110,6 +116,22 @@ def _torch_tower(size: Architecture) -> Any:
     return Tower().eval()
 
 
+def _exported(size: Architecture, folder: str) -> str:
+    """The path of Hugging Face's image tower as an ONNX file for batches of any size."""
+    import torch
+
+    path = f"{folder}/tower.onnx"
+    torch.onnx.export(
+        _torch_tower(size),
+        (torch.zeros(1, 3, size.image_size, size.image_size),),
+        path,
+        input_names=["pixels"],
+        dynamic_axes={"pixels": {0: "batch"}},
+        dynamo=False,
+    )
+    return path
+
+
 def our_texts(size: Architecture) -> Run:
     """CIFAR-100's 1,800 prompts by this package: equal ones, and equal beginnings, once."""
     from zeroshot.models.encoder import Encoder
@@ -140,7 +162,7 @@ def prompts() -> list[str]:
     return fill_templates(shapes.FINE, prompt_templates("openai_cifar"), "spaces")
 
 
-PEERS = {"ours": ours, "transformers": transformers, "onnxruntime": onnxruntime, "matmul": matmul}
+PEERS = {"ours": ours, "transformers": transformers, "onnxruntime": onnxruntime, "openvino": openvino, "matmul": matmul}
 TEXT_PEERS = {"our texts": our_texts, "transformers texts": transformers_texts}
 
 _cache: dict[int, NDArray[np.float32]] = {}

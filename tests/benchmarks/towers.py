@@ -4,7 +4,7 @@
 
 Each peer is a process of its own; while one runs, the others are stopped, so that their waiting threads take nothing.
 They run in turns, batch size by batch size, and the best batch size of each counts: ratios are of one hour.
-Needs torch, transformers, onnx and onnxruntime.
+Needs torch, transformers, onnx, onnxruntime and openvino.
 """
 
 import argparse
@@ -30,6 +30,7 @@ BATCHES = {
     "siglip_vit_b_16": (4, 8, 16),
 }
 SECONDS = 3.0  # of a peer's turn, about
+COMPARED = [name for name in PEERS if name != "matmul"]
 TURNS = 5
 TEXT_TURNS = 2
 
@@ -99,7 +100,7 @@ def measure(model: str) -> dict[str, Any]:
     peak = max(rate / batch * products for batch, turns in rates["matmul"].items() for rate in turns)
     result: dict[str, Any] = {"model": model, "peak_gflops": peak / 1e9}
     ours = rates["ours"][best["ours"]]
-    for name in ("ours", "transformers", "onnxruntime"):
+    for name in COMPARED:
         turns = rates[name][best[name]]
         ratios = [mine / theirs for mine, theirs in zip(ours, turns, strict=True)]
         result[name] = {
@@ -126,16 +127,14 @@ def measure_texts(model: str) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """The results as a Markdown table."""
-    lines = [
-        "| model | ours, images/s | transformers | onnxruntime "
-        "| ours / transformers | ours / onnxruntime | share of peak |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    peers = [name for name in COMPARED if name != "ours"]
+    heads = ["model", "ours, images/s", *peers, *(f"ours / {name}" for name in peers), "share of peak"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for each in results:
-        ours, torch, onnx = each["ours"], each["transformers"], each["onnxruntime"]
-        rates = " | ".join(f"{peer['images_per_s']:.2f}" for peer in (ours, torch, onnx))
-        ratios = f"{torch['ours_over_it']:.2f} | {onnx['ours_over_it']:.2f}"
-        lines.append(f"| {each['model']} | {rates} | {ratios} | {ours['share_of_peak']:.0%} |")
+        rates = [f"{each[name]['images_per_s']:.2f}" for name in COMPARED]
+        ratios = [f"{each[name]['ours_over_it']:.2f}" for name in peers]
+        cells = [each["model"], *rates, *ratios, f"{each['ours']['share_of_peak']:.0%}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

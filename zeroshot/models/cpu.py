@@ -117,19 +117,30 @@ class OneQueryAttention(nn.Cell):
 
 
 class HalfMLP(nn.Cell):
-    """The MLP on one half of its hidden units; the output bias is with the first half."""
+    """The MLP on one half of its hidden units."""
 
-    def __init__(self, tensors: Tensors, name: str, half: int, activation: Activation) -> None:
+    def __init__(self, c_fc: Linear, activation: Activation, c_proj: Linear) -> None:
         super().__init__()
-        rows, biases = (np.split(tensors[f"{name}.c_fc.{part}"], 2)[half] for part in ("weight", "bias"))
-        columns = np.ascontiguousarray(np.split(tensors[f"{name}.c_proj.weight"], 2, axis=1)[half])
-        out_bias = tensors[f"{name}.c_proj.bias"] if half == 0 else None
-        self.c_fc = Linear(rows, biases, FLOAT32, f"{name}.{half}.c_fc")
+        self.c_fc, self.c_proj = c_fc, c_proj
         self.activation = ScaledQuickGELU() if activation == "quick_gelu" else ACTIVATIONS[activation]()
-        self.c_proj = Linear(columns, out_bias, FLOAT32, f"{name}.{half}.c_proj")
 
     def construct(self, x: Tensor) -> Tensor:
         return self.c_proj(self.activation(self.c_fc(x)))
+
+
+def mlp_halves(tensors: Tensors, name: str, activation: Activation) -> list[HalfMLP]:
+    """Both halves of an MLP; the output bias is with the first one."""
+    rows, biases = (np.split(tensors[f"{name}.c_fc.{part}"], 2) for part in ("weight", "bias"))
+    columns = map(np.ascontiguousarray, np.split(tensors[f"{name}.c_proj.weight"], 2, axis=1))
+    out_biases = (tensors[f"{name}.c_proj.bias"], None)
+    return [
+        HalfMLP(
+            Linear(row, bias, FLOAT32, f"{name}.{half}.c_fc"),
+            activation,
+            Linear(column, out_bias, FLOAT32, f"{name}.{half}.c_proj"),
+        )
+        for half, (row, bias, column, out_bias) in enumerate(zip(rows, biases, columns, out_biases, strict=True))
+    ]
 
 
 class CpuBlock(nn.Cell):
@@ -147,8 +158,7 @@ class CpuBlock(nn.Cell):
         super().__init__()
         self.norm_1, self.norm_2 = RowNorm(epsilon), RowNorm(epsilon)
         self.attn = attention(tensors, f"{name}.attn", heads)
-        self.first = HalfMLP(tensors, f"{name}.mlp", 0, activation)
-        self.second = HalfMLP(tensors, f"{name}.mlp", 1, activation)
+        self.first, self.second = mlp_halves(tensors, f"{name}.mlp", activation)
 
     def construct(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         normed = self.norm_1(x)

@@ -4,7 +4,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from zeroshot.models.architecture import Activation, Architecture, Tensors
-from zeroshot.models.cpu import FLOAT32, CpuBlock, HalfMLP, RowNorm
+from zeroshot.models.cpu import FLOAT32, CpuBlock, RowNorm, mlp_halves
 from zeroshot.models.folded import Array, Folded
 from zeroshot.models.siglip import EPSILON
 from zeroshot.models.towers import Linear, block_names, linear, named_parameter, parameter, patch_kernel
@@ -57,8 +57,7 @@ class CpuAttentionPool(nn.Cell):
         self.values = parameter(tensors.pool_values(heads), FLOAT32, f"{POOL}.values")
         self.out_proj = linear(tensors, f"{POOL}.attn.out_proj", FLOAT32)
         self.norm_2 = RowNorm(EPSILON)
-        self.first = HalfMLP(tensors, f"{POOL}.mlp", 0, activation)
-        self.second = HalfMLP(tensors, f"{POOL}.mlp", 1, activation)
+        self.first, self.second = mlp_halves(tensors, f"{POOL}.mlp", activation)
         self.transpose = ops.Transpose()
         self.softmax = ops.Softmax(axis=-1)
         self.weighted_sum = ops.BatchMatMul()

@@ -77,7 +77,9 @@ class Folded(Mapping[str, Array]):
 
     def _behind(self, norm: str, weight: Array, scale: Array | np.float32) -> Array:
         """A weight [out, in] with a norm's gain, its outputs scaled."""
-        return weight * self._tensors[f"{norm}.weight"] * np.reshape(scale, (-1, 1))
+        folded: Array = weight * self._tensors[f"{norm}.weight"]
+        folded *= np.reshape(scale, (-1, 1))
+        return folded
 
     def _shifted(self, norm: str, weight: str, bias: Array) -> Array:
         """A bias [out] with what a norm's bias adds through the weight."""
