@@ -62,7 +62,7 @@ def run(command: list[str]) -> tuple[float, float]:
         seconds = time.perf_counter() - started
         records = list(Path(folder).rglob("result.json"))
         if records:
-            return seconds, float(json.loads(records[0].read_text(encoding="utf-8"))["top1"])
+            return seconds, float(json.loads(records[0].read_text(encoding="utf-8"))["metrics"]["top1"])
     accuracy = re.search(r"accuracy (\S+)", done.stdout)
     assert accuracy, done.stdout
     return seconds, float(accuracy[1])
