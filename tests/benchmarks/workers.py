@@ -35,7 +35,7 @@ from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.scoring import rank
 
 MODEL = "clip_vit_b_32"
-IMAGES = 512  # of a turn on the real network
+IMAGES = 256  # of a turn on the real network
 TURNS = 3
 WIDTH = 512  # of a feature of B/32
 CLASSES = 1000
