@@ -46,7 +46,7 @@ def installed(module: str) -> bool:
         return False
 
 
-def each_launcher() -> list[Any]:
+def each_launcher(*names: str) -> list[Any]:
     absent = "not installed: pip install 'zeroshot-mindspore[launchers]'"
     selected = {"ray": [pytest.mark.ray]}
     return [
@@ -56,6 +56,7 @@ def each_launcher() -> list[Any]:
             marks=[pytest.mark.skipif(not installed(PLUGINS[name]), reason=absent), *selected.get(name, [])],
         )
         for name, options in LAUNCHERS.items()
+        if name in names
     ]
 
 
@@ -73,7 +74,7 @@ def stamps(sweep: Path, *names: str) -> list[int]:
     return [(sweep / name / "result.json").stat().st_mtime_ns for name in names]
 
 
-@pytest.mark.parametrize("launcher", each_launcher())
+@pytest.mark.parametrize("launcher", each_launcher(*LAUNCHERS))
 def test_a_failed_job_is_a_row_and_the_repaired_sweep_computes_it_alone(
     small: Command, small_process: Command, tmp_path: Path, small_weights: Path, launcher: list[str]
 ) -> None:
@@ -247,7 +248,7 @@ def in_the_middle_of_a_job(
         process.communicate()
 
 
-@pytest.mark.parametrize("launcher", each_launcher())
+@pytest.mark.parametrize("launcher", each_launcher("basic", "joblib", "submitit_local"))
 def test_a_killed_sweep_shows_its_unfinished_job_and_goes_on_beside_another(
     small: Command,
     small_process: Command,
