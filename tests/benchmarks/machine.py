@@ -4,8 +4,9 @@ import os
 import platform
 from datetime import date
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from zeroshot.devices.worker import processor_name
 
 PACKAGES = (
     "mindspore",
@@ -24,18 +25,11 @@ def described() -> dict[str, Any]:
     """The machine and its day, as a JSON file tells them; of the packages those that are installed."""
     return {
         "date": date.today().isoformat(),
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
     }
-
-
-def processor() -> str:
-    """The processor's name."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.processor()
 
 
 def _installed(package: str) -> bool:
