@@ -4,10 +4,10 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from zeroshot.models.architecture import Activation, Architecture, Tensors
-from zeroshot.models.cpu import FLOAT32, CpuBlock, RowNorm, mlp_halves
+from zeroshot.models.cpu import FLOAT32, CpuBlock, CpuMLP, RowNorm, all_block_weights, mlp_weights
 from zeroshot.models.folded import Array, Folded
 from zeroshot.models.siglip import EPSILON
-from zeroshot.models.towers import Linear, block_names, linear, named_parameter, parameter, patch_kernel
+from zeroshot.models.towers import Linear, linear, named_parameter, parameter, patch_kernel
 
 POOL = "visual.pool"
 
@@ -56,8 +56,7 @@ class CpuAttentionPool(nn.Cell):
         self.queries = Linear(tensors.pool_queries(heads), None, FLOAT32, f"{POOL}.queries")
         self.values = parameter(tensors.pool_values(heads), FLOAT32, f"{POOL}.values")
         self.out_proj = linear(tensors, f"{POOL}.attn.out_proj", FLOAT32)
-        self.norm_2 = RowNorm(EPSILON)
-        self.first, self.second = mlp_halves(tensors, f"{POOL}.mlp", activation)
+        self.mlp, self.mlp_weights = CpuMLP(activation, EPSILON), mlp_weights(tensors, f"{POOL}.mlp")
         self.transpose = ops.Transpose()
         self.softmax = ops.Softmax(axis=-1)
         self.weighted_sum = ops.BatchMatMul()
@@ -70,8 +69,7 @@ class CpuAttentionPool(nn.Cell):
         y = self.weighted_sum(self.softmax(logits), x.reshape(batch, -1, width))  # [batch, heads, width]
         y = self.matmul(self.transpose(y, (1, 0, 2)), self.values)  # [heads, batch, head width]
         y = self.out_proj(self.transpose(y, (1, 0, 2)).reshape(batch, width))
-        normed = self.norm_2(y)
-        return y + (self.first(normed) + self.second(normed))
+        return self.mlp(y, self.mlp_weights)
 
 
 class CpuSiglipImageTower(nn.Cell):
@@ -82,9 +80,9 @@ class CpuSiglipImageTower(nn.Cell):
         self.patch_size = architecture.patch_size
         self.conv1 = Linear(patch_kernel(tensors), None, FLOAT32, "visual.conv1")
         self.positional_embedding = named_parameter(tensors, "visual.positional_embedding", FLOAT32)
-        names = block_names("visual.transformer", architecture.vision_layers)
         heads = architecture.vision_heads
-        self.resblocks = nn.CellList([CpuBlock(tensors, name, heads, activation, EPSILON) for name in names])
+        self.block = CpuBlock(heads, activation, EPSILON)
+        self.weights = all_block_weights(tensors, "visual.transformer", architecture.vision_layers)
         self.ln_post = RowNorm(EPSILON)
         self.pool = CpuAttentionPool(tensors, heads, activation)
         self.transpose = ops.Transpose()
@@ -102,8 +100,8 @@ class CpuSiglipImageTower(nn.Cell):
         x = x.reshape(batch, length * width)  # one bias over a whole image instead of broadcasts
         x = self.bias_add(x, self.positional_embedding.reshape(length * width))
         x = x.reshape(batch * length, width)
-        for block in self.resblocks:
-            x = block(x, batch, None)
+        for weights in self.weights:
+            x = self.block(x, batch, None, weights)
         return self.pool(self.ln_post(x), batch)
 
 
@@ -114,9 +112,8 @@ class CpuSiglipTextTower(nn.Cell):
         super().__init__()
         self.token_embedding = named_parameter(tensors, "token_embedding.weight", FLOAT32)
         self.positional_embedding = named_parameter(tensors, "positional_embedding", FLOAT32)
-        names = block_names("transformer", architecture.text_layers)
-        heads = architecture.text_heads
-        self.resblocks = nn.CellList([CpuBlock(tensors, name, heads, activation, EPSILON) for name in names])
+        self.block = CpuBlock(architecture.text_heads, activation, EPSILON)
+        self.weights = all_block_weights(tensors, "transformer", architecture.text_layers)
         self.ln_final = RowNorm(EPSILON)
         self.head = linear(tensors, "head", FLOAT32)
 
@@ -125,8 +122,8 @@ class CpuSiglipTextTower(nn.Cell):
         batch, length = tokens.shape
         x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)
         x = x + ops.gather(self.positional_embedding, positions.reshape(-1), 0)
-        for block in self.resblocks[:-1]:
-            x = block(x, batch, None)
+        for weights in self.weights[:-1]:
+            x = self.block(x, batch, None, weights)
         rows = (ops.arange(batch).reshape(batch, 1) * length + ends).reshape(-1)
-        x = self.resblocks[-1].at_rows(x, rows, batch, None)
+        x = self.block.at_rows(x, rows, batch, None, self.weights[-1])
         return self.head(self.ln_final(x))
