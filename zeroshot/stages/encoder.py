@@ -3,10 +3,8 @@
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from zeroshot.config.named import architecture, preprocessing
@@ -84,18 +82,14 @@ def load_new_model(model: Model, device: Device) -> LoadedModel:
             "msrun started this process (MS_ROLE is set), and each of its processes would do the whole run: "
             "start one without msrun, with device.count=N for N devices"
         )
-    weights_path(model)  # first, as a download takes its time, and an interrupt
-    with uninterrupted(), ThreadPoolExecutor(1) as thread:  # MindSpore's import takes as long as to read the weights
-        importing = thread.submit(import_module, "zeroshot.models.encoder")
-        checkpoint, model_description = load_weights(model)
-        importing.result()
+    checkpoint, model_description = load_weights(model)
     tokenizer = load_tokenizer(model, checkpoint.path)
     model_description |= describe_tokenizer(model, checkpoint.path)
-    with uninterrupted():
+    with uninterrupted():  # only now: MindSpore takes seconds to load, and mistakes come first
         from zeroshot.devices import target as devices
-        from zeroshot.models.encoder import Encoder
 
         prepared = devices.prepare(device.target.value, device.id, device.dtype.value)
+        from zeroshot.models.encoder import Encoder
 
     alone = device.count == 1
     encoder = Encoder(
