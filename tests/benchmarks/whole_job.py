@@ -1,10 +1,13 @@
 """Times the whole job beside others': from the prompt to the written accuracy, real images, drawn weights of B/32.
 
-    python -m tests.benchmarks.whole_job [--images 1000] [--rounds 1] [--data FOLDER] [--json FILE]
+    python -m tests.benchmarks.whole_job [--images 1000] [--prompts openai_cifar] [--rounds 1] [--json FILE]
+    python -m tests.benchmarks.whole_job --imagenet [--json FILE]
 
-CIFAR-100's images, 18 templates, float32, two threads: `python -m zeroshot` with nothing in its store, CLIP_benchmark's
-evaluator on open_clip, and a plain transformers script. They run one after the other, in rounds; each is a process of
-its own, its start included. Needs torch, transformers, open_clip and clip_benchmark.
+CIFAR-100's images and the named prompt sets, float32, two threads: `python -m zeroshot` with nothing in its store,
+CLIP_benchmark's evaluator on open_clip, and a plain transformers script. They run one after the other, in rounds; each
+is a process of its own, its start included. With `--imagenet`: one image into ImageNet's classes with 80 templates,
+beside CLIP_benchmark, whose time for some of the classes is multiplied. Needs torch, transformers, open_clip and
+clip_benchmark.
 """
 
 import argparse
@@ -19,13 +22,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from tests.benchmarks import machine
 from tests.benchmarks.runs import CIFAR, drawn_model, surroundings
 from tests.drawn import draw
 from zeroshot.config.named import architecture, known_models
+from zeroshot.config.paths import PACKAGE, expand_path
 
 MODEL = "clip_vit_b_32"
 THREADS = "2"
+IMAGENET_PROMPT = "openai_imagenet"
+SAMPLE = 25  # every 25th class of ImageNet is embedded by CLIP_benchmark
+PEER = [sys.executable, "-m", "tests.benchmarks.job_peers"]
 
 
 def saved_for_transformers(folder: Path) -> Path:
@@ -39,57 +48,95 @@ def saved_for_transformers(folder: Path) -> Path:
     return folder
 
 
-def commands(scratch: Path, cifar: Path, images: int) -> dict[str, list[str]]:
-    """What is timed, by name."""
+def own_command(scratch: Path) -> tuple[list[str], Path]:
+    """This package's command with drawn weights, and their file."""
     name = drawn_model(MODEL, scratch / "own")
-    weights = scratch / "own" / f"{name}.safetensors"
-    own = ["--config-dir", str(scratch / "own"), f"model={name}", f"dataset.root={cifar}", f"dataset.limit={images}"]
-    peer = [sys.executable, "-m", "tests.benchmarks.job_peers"]
-    rest = [str(cifar), str(images)]
+    command = [sys.executable, "-m", "zeroshot", "--config-dir", str(scratch / "own"), f"model={name}", "device=cpu"]
+    return command, scratch / "own" / f"{name}.safetensors"
+
+
+def commands(scratch: Path, cifar: Path, images: int, prompts: str) -> dict[str, list[str]]:
+    """What is timed, by name."""
+    own, weights = own_command(scratch)
+    own += [f"dataset.root={cifar}", f"dataset.limit={images}", f"prompt={prompts}"]
+    if "," in prompts:
+        own.append("--multirun")
+    rest = [str(cifar), str(images), prompts]
     return {
-        "zeroshot": [sys.executable, "-m", "zeroshot", *own, "device=cpu"],
-        "clip_benchmark": [*peer, "clip_benchmark", str(weights), *rest],
-        "transformers": [*peer, "transformers", str(saved_for_transformers(scratch / "transformers")), *rest],
+        "zeroshot": own,
+        "clip_benchmark": [*PEER, "clip_benchmark", str(weights), *rest],
+        "transformers": [*PEER, "transformers", str(saved_for_transformers(scratch / "transformers")), *rest],
     }
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Seconds of a process, and the accuracy it prints."""
+def run(command: list[str]) -> tuple[float, list[float]]:
+    """Seconds of a process, and the accuracies it prints or writes."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**surroundings(Path(folder) / "home"), "OMP_NUM_THREADS": THREADS}
         started = time.perf_counter()
         done = subprocess.run(command, env=environment, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
         seconds = time.perf_counter() - started
-        records = list(Path(folder).rglob("result.json"))
-        if records:
-            return seconds, float(json.loads(records[0].read_text(encoding="utf-8"))["metrics"]["top1"])
-    accuracy = re.search(r"accuracy (\S+)", done.stdout)
-    assert accuracy, done.stdout
-    return seconds, float(accuracy[1])
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).rglob("result.json"))]
+    if records:
+        return seconds, [record["metrics"]["top1"] for record in records if "metrics" in record]
+    printed = re.search(r"^(?:accuracies|seconds) (.+)", done.stdout, re.MULTILINE)
+    assert printed, done.stdout
+    return seconds, [float(each) for each in printed[1].split()]
+
+
+def measure(scratch: Path, cifar: Path, images: int, prompts: str, rounds: int) -> dict[str, Any]:
+    """Seconds and accuracies of each."""
+    jobs = commands(scratch, cifar, images, prompts)
+    turns = [{name: run(command) for name, command in jobs.items()} for _ in range(rounds)]
+    return {name: {"seconds": [turn[name][0] for turn in turns], "top1": turns[0][name][1]} for name in jobs}
+
+
+def measure_imagenet(scratch: Path) -> dict[str, Any]:
+    """Seconds of one image into ImageNet's classes with 80 templates; of CLIP_benchmark some classes, multiplied."""
+    own, weights = own_command(scratch)
+    names = expand_path(f"{PACKAGE}data/imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    names = list(dict.fromkeys(names))  # two classes may have one name
+    labels, sample, image = scratch / "labels.txt", scratch / "sample.txt", scratch / "image.png"
+    labels.write_text("\n".join(names), encoding="utf-8")
+    sample.write_text("\n".join(names[::SAMPLE]), encoding="utf-8")
+    Image.new("RGB", (320, 240), "teal").save(image)
+    own += ["stage=predict", f"stage.images=[{image}]", f"stage.labels_file={labels}", f"prompt={IMAGENET_PROMPT}"]
+    ours, _ = run(own)
+    whole, (embedding,) = run([*PEER, "class_embeddings", str(weights), str(sample), IMAGENET_PROMPT])
+    theirs = whole + embedding * (len(names) / len(names[::SAMPLE]) - 1)
+    measured = {"classes": len(names[::SAMPLE]), "seconds": whole}
+    return {"classes": len(names), "zeroshot": {"seconds": [ours]}, "clip_benchmark": {"seconds": [theirs], **measured}}
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--prompts", default="openai_cifar", help="names of prompt sets, with commas between them")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--imagenet", action="store_true")
     parser.add_argument("--data", type=Path, default=CIFAR, help="the folder of CIFAR-100")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="the figures are added to this file")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        jobs = commands(Path(scratch), arguments.data.resolve(), arguments.images)
-        rounds = [{name: run(command) for name, command in jobs.items()} for _ in range(arguments.rounds)]
-    ours = statistics.median(each["zeroshot"][0] for each in rounds)
-    results: dict[str, Any] = {}
-    print("| whole job | seconds | times ours | accuracy |\n|---|---:|---:|---:|")  # noqa: T201
-    for name in jobs:
-        seconds, accuracy = statistics.median(each[name][0] for each in rounds), rounds[0][name][1]
-        load = os.getloadavg()[0]
-        results[name] = {"seconds": [each[name][0] for each in rounds], "times_ours": seconds / ours, "top1": accuracy}
-        print(f"| {name} | {seconds:.1f} | {seconds / ours:.2f} | {accuracy:.4f} |")  # noqa: T201
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.imagenet:
+            name, found = "imagenet", measure_imagenet(Path(folder))
+        else:
+            name = f"{arguments.images} images, {arguments.prompts}"
+            cifar = arguments.data.resolve()
+            found = measure(Path(folder), cifar, arguments.images, arguments.prompts, arguments.rounds)
+    ours = statistics.median(found["zeroshot"]["seconds"])
+    print(f"| {name} | seconds | times ours | accuracy |\n|---|---:|---:|---:|")  # noqa: T201
+    for who in ("zeroshot", "clip_benchmark", "transformers"):
+        if who in found:
+            seconds = statistics.median(found[who]["seconds"])
+            found[who]["times_ours"] = seconds / ours
+            accuracies = " ".join(f"{each:.4f}" for each in found[who].get("top1", []))
+            print(f"| {who} | {seconds:.1f} | {seconds / ours:.2f} | {accuracies} |")  # noqa: T201
     if arguments.json:
-        summary = {"machine": machine.described(), "model": MODEL, "images": arguments.images, "load": load, **results}
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        known = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
+        known |= {name: {"machine": machine.described(), "model": MODEL, "load": os.getloadavg()[0], **found}}
+        arguments.json.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
