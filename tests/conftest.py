@@ -1,5 +1,6 @@
 """What the tests through the command line share: a small model, a small CIFAR-100, and the command itself."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from tests.drawn import SMALL, draw
 from tests.tricks import Tricks
 
 ROOT = Path(__file__).parents[1]
+if "PYTEST_XDIST_WORKER" in os.environ:  # else each of them starts a thread for each core, and all wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.set_threshold(100_000)  # MindSpore's many objects take a while to look through
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

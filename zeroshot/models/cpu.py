@@ -219,8 +219,8 @@ class CpuImageTower(nn.Cell):
         self.weights = all_block_weights(tensors, "visual.transformer", architecture.vision_layers)
         self.ln_post = RowNorm()
         self.proj = projection_with_bias(tensors, "visual.proj")
-        self.transpose = ops.Transpose()
-        self.bias_add = ops.BiasAdd()
+        self.transpose, self.bias_add = ops.Transpose(), ops.BiasAdd()
+        self.range = ops.Range()  # `ops.arange` takes a quarter of a second to compile
 
     def construct(self, pixels: Tensor) -> Tensor:
         """uint8 [batch, image_size, image_size, 3] → float32 [batch, embed_dim], not yet of unit length."""
@@ -235,7 +235,7 @@ class CpuImageTower(nn.Cell):
         x = self.ln_pre(x.reshape(batch * length, width))
         for weights in self.weights[:-1]:
             x = self.block(x, batch, None, weights)
-        class_tokens = ops.arange(batch) * length
+        class_tokens = self.range(0, batch * length, length)
         x = self.last_block.at_rows(x, class_tokens, batch, None, self.weights[-1])
         return self.proj(self.ln_post(x))
 
@@ -252,17 +252,18 @@ class CpuTextTower(nn.Cell):
         self.weights = all_block_weights(tensors, "transformer", architecture.text_layers)
         self.ln_final = RowNorm()
         self.text_projection = projection_with_bias(tensors, "text_projection")
+        self.range = ops.Range()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """As `towers.TextTower.construct`."""
         batch, length = tokens.shape
         x = ops.gather(self.token_embedding, tokens.reshape(-1), 0)
         x = x + ops.gather(self.positional_embedding, positions.reshape(-1), 0)
-        mask = ops.where(visible, 0.0, MASKED)
+        mask = (1.0 - visible.astype(FLOAT32)) * MASKED
         by_head = mask.broadcast_to((self.heads, batch, length, length))  # once for all blocks
         for weights in self.weights[:-1]:
             x = self.block(x, batch, by_head, weights)
-        rows = (ops.arange(batch).reshape(batch, 1) * length + ends).reshape(-1)
+        rows = (self.range(0, batch * length, length).reshape(batch, 1) + ends).reshape(-1)
         mask = ops.gather(mask.reshape(batch * length, length), rows, 0).reshape(batch, -1, length)
         x = self.block.at_rows(x, rows, batch, mask, self.weights[-1])
         return self.text_projection(self.ln_final(x))

@@ -116,6 +116,7 @@ class CpuSiglipTextTower(nn.Cell):
         self.weights = all_block_weights(tensors, "transformer", architecture.text_layers)
         self.ln_final = RowNorm(EPSILON)
         self.head = linear(tensors, "head", FLOAT32)
+        self.range = ops.Range()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """As `siglip.SiglipTextTower.construct`."""
@@ -124,6 +125,6 @@ class CpuSiglipTextTower(nn.Cell):
         x = x + ops.gather(self.positional_embedding, positions.reshape(-1), 0)
         for weights in self.weights[:-1]:
             x = self.block(x, batch, None, weights)
-        rows = (ops.arange(batch).reshape(batch, 1) * length + ends).reshape(-1)
+        rows = (self.range(0, batch * length, length).reshape(batch, 1) + ends).reshape(-1)
         x = self.block.at_rows(x, rows, batch, None, self.weights[-1])
         return self.head(self.ln_final(x))
