@@ -51,3 +51,28 @@ def test_an_interrupt_ends_a_run_with_130_and_one_line(number: int, seconds: flo
         assert stderr.startswith("interrupted")
     for folder in (tmp_path / "here").glob("outputs/*/*"):
         assert not (folder / "run.lock").exists()
+
+
+DESTRUCTOR = """
+import os, signal, sys, time
+from zeroshot import interrupts
+
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+try:
+    with interrupts.handled():
+        Interrupted()
+        time.sleep(30)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost() -> None:
+    command = [sys.executable, "-c", DESTRUCTOR]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -15,6 +15,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WAKE = getattr(signal, "SIGUSR1", None)  # interrupts a system call of the main thread; absent on Windows
+AGAIN = 0.05  # seconds after which an interrupt that Python dropped is raised once more
 INTERRUPTED = 130  # exit status of a second Ctrl-C, which ends the process at once
 
 _active = False  # whether `handled` is in force
@@ -36,10 +37,20 @@ def handled() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process that was started from a handled one
         yield
         return
-    previous = signal.signal(WAKE, _interrupt)
+    previous, previous_hook = signal.signal(WAKE, _interrupt), sys.unraisablehook
+    main_thread = threading.get_ident()
+
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        """An interrupt in the midst of a destructor, which Python would drop."""
+        if _active and unraisable.exc_type is KeyboardInterrupt:
+            threading.Timer(AGAIN, _wake, (main_thread,)).start()
+        else:
+            previous_hook(unraisable)
+
+    sys.unraisablehook = raise_again
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads that start from now on inherit it
     _active, _pending = True, False
-    threading.Thread(target=_wait_for_signals, args=(threading.get_ident(),), daemon=True).start()
+    threading.Thread(target=_wait_for_signals, args=(main_thread,), daemon=True).start()
     try:
         yield
     finally:
@@ -50,6 +61,7 @@ def handled() -> Iterator[None]:
             mask = mask | set(SIGNALS)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(WAKE, previous)
+        sys.unraisablehook = previous_hook
 
 
 @contextmanager
@@ -115,11 +127,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _wait_for_signals(main_thread: int) -> None:
     while True:
         signal.sigwait(SIGNALS)
-        if not _active:
-            continue
-        if _pending:
+        if _active and _pending:
             sys.stderr.write("interrupted\n")
             sys.stderr.flush()
             os._exit(INTERRUPTED)
-        assert WAKE is not None
+        _wake(main_thread)
+
+
+def _wake(main_thread: int) -> None:
+    if _active and WAKE is not None:
         signal.pthread_kill(main_thread, WAKE)
