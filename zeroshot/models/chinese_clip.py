@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from zeroshot.models.architecture import Architecture, Tensors
-from zeroshot.models.towers import MASKED, MLP, Attention, LayerNorm, block_names, named_parameter, projection
+from zeroshot.models.towers import MASKED, MLP, Attention, EndRows, LayerNorm, block_names, named_parameter, projection
 
 EPSILON = 1e-12  # of every LayerNorm of the text tower
 
@@ -41,6 +41,7 @@ class BertTextTower(nn.Cell):
         heads = architecture.text_heads
         self.resblocks = nn.CellList([PostNormBlock(tensors, name, heads, dtype) for name in names])
         self.text_projection = projection(tensors, "text_projection", dtype)
+        self.end_rows = EndRows()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """As `towers.TextTower.construct`; `ends` [batch, 1] are the places of [CLS]."""
@@ -52,6 +53,5 @@ class BertTextTower(nn.Cell):
         mask = ops.where(visible, 0.0, MASKED)  # [batch, length, length]
         for block in self.resblocks:
             x = block(x, batch, mask)
-        rows = ops.arange(batch).reshape(batch, 1) * length + ends  # [batch, 1]
-        x = ops.gather(x, rows.reshape(-1), 0)  # [batch, width]
+        x = ops.gather(x, self.end_rows(ends, length), 0)  # [batch, width]
         return self.text_projection(x).astype(ms.float32)  # [batch, embed_dim]

@@ -16,6 +16,7 @@ from zeroshot.models.towers import (
     ACTIVATIONS,
     EPSILON,
     MASKED,
+    EndRows,
     LayerNorm,
     Linear,
     block_names,
@@ -220,7 +221,7 @@ class CpuImageTower(nn.Cell):
         self.ln_post = RowNorm()
         self.proj = projection_with_bias(tensors, "visual.proj")
         self.transpose, self.bias_add = ops.Transpose(), ops.BiasAdd()
-        self.range = ops.Range()  # `ops.arange` takes a quarter of a second to compile
+        self.range = ops.Range()
 
     def construct(self, pixels: Tensor) -> Tensor:
         """uint8 [batch, image_size, image_size, 3] → float32 [batch, embed_dim], not yet of unit length."""
@@ -252,7 +253,7 @@ class CpuTextTower(nn.Cell):
         self.weights = all_block_weights(tensors, "transformer", architecture.text_layers)
         self.ln_final = RowNorm()
         self.text_projection = projection_with_bias(tensors, "text_projection")
-        self.range = ops.Range()
+        self.end_rows = EndRows()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """As `towers.TextTower.construct`."""
@@ -263,7 +264,7 @@ class CpuTextTower(nn.Cell):
         by_head = mask.broadcast_to((self.heads, batch, length, length))  # once for all blocks
         for weights in self.weights[:-1]:
             x = self.block(x, batch, by_head, weights)
-        rows = (self.range(0, batch * length, length).reshape(batch, 1) + ends).reshape(-1)
+        rows = self.end_rows(ends, length)
         mask = ops.gather(mask.reshape(batch * length, length), rows, 0).reshape(batch, -1, length)
         x = self.block.at_rows(x, rows, batch, mask, self.weights[-1])
         return self.text_projection(self.ln_final(x))

@@ -7,7 +7,7 @@ from zeroshot.models.architecture import Activation, Architecture, Tensors
 from zeroshot.models.cpu import FLOAT32, CpuBlock, CpuMLP, RowNorm, all_block_weights, mlp_weights
 from zeroshot.models.folded import Array, Folded
 from zeroshot.models.siglip import EPSILON
-from zeroshot.models.towers import Linear, linear, named_parameter, parameter, patch_kernel
+from zeroshot.models.towers import EndRows, Linear, linear, named_parameter, parameter, patch_kernel
 
 POOL = "visual.pool"
 
@@ -116,7 +116,7 @@ class CpuSiglipTextTower(nn.Cell):
         self.weights = all_block_weights(tensors, "transformer", architecture.text_layers)
         self.ln_final = RowNorm(EPSILON)
         self.head = linear(tensors, "head", FLOAT32)
-        self.range = ops.Range()
+        self.end_rows = EndRows()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """As `siglip.SiglipTextTower.construct`."""
@@ -125,6 +125,5 @@ class CpuSiglipTextTower(nn.Cell):
         x = x + ops.gather(self.positional_embedding, positions.reshape(-1), 0)
         for weights in self.weights[:-1]:
             x = self.block(x, batch, None, weights)
-        rows = (self.range(0, batch * length, length).reshape(batch, 1) + ends).reshape(-1)
-        x = self.block.at_rows(x, rows, batch, None, self.weights[-1])
+        x = self.block.at_rows(x, self.end_rows(ends, length), batch, None, self.weights[-1])
         return self.head(self.ln_final(x))

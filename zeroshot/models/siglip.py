@@ -13,6 +13,7 @@ from zeroshot.models.towers import (
     MLP,
     Attention,
     Block,
+    EndRows,
     LayerNorm,
     Linear,
     block_names,
@@ -104,6 +105,7 @@ class SiglipTextTower(nn.Cell):
         self.resblocks = nn.CellList([Block(tensors, name, heads, dtype, activation, EPSILON) for name in names])
         self.ln_final = LayerNorm(tensors, "ln_final", EPSILON)
         self.head = linear(tensors, "head", dtype)
+        self.end_rows = EndRows()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """As `towers.TextTower.construct`, of texts padded to the context length; all tokens are visible."""
@@ -112,6 +114,5 @@ class SiglipTextTower(nn.Cell):
         x = x + ops.gather(self.positional_embedding, positions.reshape(-1), 0)
         for block in self.resblocks:
             x = block(x, batch, None)
-        rows = ops.arange(batch).reshape(batch, 1) * length + ends  # [batch, 1]
-        x = ops.gather(x, rows.reshape(-1), 0)  # [batch, width]
+        x = ops.gather(x, self.end_rows(ends, length), 0)  # [batch, width]
         return self.head(self.ln_final(x)).astype(ms.float32)  # [batch, embed_dim]

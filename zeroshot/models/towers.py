@@ -1,5 +1,4 @@
 """The CLIP network as published: image tower and text tower (Radford et al. 2021; names as in openai/CLIP).
-
 Its cells serve the other families too (`chinese_clip.py`, `siglip.py`).
 
 A tower is built from the tensors of a checkpoint, by their names there. Activations are rows, [batch * length, width]:
@@ -124,8 +123,7 @@ class Attention(nn.Cell):
 
     def split_heads(self, x: Tensor, batch: int) -> Tensor:
         """[batch * length, width] → [heads, batch, length, head width]."""
-        x = x.reshape(batch, -1, self.heads, x.shape[-1] // self.heads)
-        return self.transpose(x, (2, 0, 1, 3))
+        return self.transpose(x.reshape(batch, -1, self.heads, x.shape[-1] // self.heads), (2, 0, 1, 3))
 
     def merge_heads(self, x: Tensor) -> Tensor:
         """[heads, batch, length, head width] → [batch * length, width]."""
@@ -170,6 +168,19 @@ class Block(nn.Cell):
         return x + self.mlp(self.ln_2(x))
 
 
+class EndRows(nn.Cell):
+    """Where texts end: the rows, of all [batch * length] rows of tokens, of places in each text or tree."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.range = ops.Range()  # `ops.arange` takes a quarter of a second to compile
+
+    def construct(self, ends: Tensor, length: int) -> Tensor:
+        """int32 [batch, texts] → [batch * texts]."""
+        batch = ends.shape[0]
+        return (self.range(0, batch * length, length).reshape(batch, 1) + ends).reshape(-1)
+
+
 class ImageTower(nn.Cell):
     """Pixels to image features: a vision transformer (Dosovitskiy et al. 2021) with a norm before its blocks."""
 
@@ -201,14 +212,14 @@ class ImageTower(nn.Cell):
         batch, side, p = pixels.shape[0], pixels.shape[1], self.patch_size
         grid = side // p
         x = (pixels.astype(ms.float32) - self.mean) / self.std
-        x = x.reshape(batch, grid, p, grid, p * 3)
-        x = self.transpose(x, (0, 1, 3, 2, 4))  # [batch, grid, grid, p, p * 3]
+        x = self.transpose(x.reshape(batch, grid, p, grid, p * 3), (0, 1, 3, 2, 4))  # [batch, grid, grid, p, p * 3]
         x = x.reshape(batch * grid * grid, p * p * 3)  # a patch a row
         x = self.conv1(x.astype(self.dtype))  # [batch * grid * grid, width]
         width = x.shape[-1]
-        x = x.reshape(batch, grid * grid, width)
         class_token = self.class_embedding.broadcast_to((batch, 1, width))
-        x = ops.concat((class_token, x), 1)  # [batch, length, width], length = 1 + grid * grid
+        x = ops.concat(
+            (class_token, x.reshape(batch, grid * grid, width)), 1
+        )  # [batch, length, width], length = 1 + grid * grid
         x = x + self.positional_embedding
         x = self.ln_pre(x.reshape(-1, width))  # [batch * length, width]
         for block in self.resblocks:
@@ -238,6 +249,7 @@ class TextTower(nn.Cell):
         self.resblocks = nn.CellList([Block(tensors, name, heads, dtype, activation) for name in names])
         self.ln_final = LayerNorm(tensors, "ln_final")
         self.text_projection = projection(tensors, "text_projection", dtype)
+        self.end_rows = EndRows()
 
     def construct(self, tokens: Tensor, positions: Tensor, visible: Tensor, ends: Tensor) -> Tensor:
         """Tokens → float32 [batch * texts, embed_dim], not yet of unit length.
@@ -254,8 +266,7 @@ class TextTower(nn.Cell):
         mask = ops.where(visible, 0.0, MASKED)  # [batch, length, length]
         for block in self.resblocks:
             x = block(x, batch, mask)
-        rows = ops.arange(batch).reshape(batch, 1) * length + ends  # [batch, texts]
-        x = ops.gather(x, rows.reshape(-1), 0)  # [batch * texts, width]
+        x = ops.gather(x, self.end_rows(ends, length), 0)  # [batch * texts, width]
         return self.text_projection(self.ln_final(x)).astype(ms.float32)  # [batch * texts, embed_dim]
 
 
