@@ -1,8 +1,8 @@
 """The CLIP network as published: image tower and text tower (Radford et al. 2021; names as in openai/CLIP).
-Its cells serve the other families too (`chinese_clip.py`, `siglip.py`).
 
-A tower is built from the tensors of a checkpoint, by their names there. Activations are rows, [batch * length, width]:
-a row is one patch or token. LayerNorm and softmax are computed in float32, everything else in the dtype of the weights.
+Its cells serve the other families too (`chinese_clip.py`, `siglip.py`). A tower is built from the tensors of a
+checkpoint, by their names there. Activations are rows, [batch * length, width]: a row is one patch or token. LayerNorm
+and softmax are computed in float32, everything else in the dtype of the weights.
 """
 
 import mindspore as ms
@@ -217,9 +217,7 @@ class ImageTower(nn.Cell):
         x = self.conv1(x.astype(self.dtype))  # [batch * grid * grid, width]
         width = x.shape[-1]
         class_token = self.class_embedding.broadcast_to((batch, 1, width))
-        x = ops.concat(
-            (class_token, x.reshape(batch, grid * grid, width)), 1
-        )  # [batch, length, width], length = 1 + grid * grid
+        x = ops.concat((class_token, x.reshape(batch, grid * grid, width)), 1)  # [batch, 1 + grid * grid, width]
         x = x + self.positional_embedding
         x = self.ln_pre(x.reshape(-1, width))  # [batch * length, width]
         for block in self.resblocks:
