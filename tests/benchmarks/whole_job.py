@@ -1,6 +1,6 @@
 """Times the whole job beside others': from the prompt to the written accuracy, real images, drawn weights of B/32.
 
-    python -m tests.benchmarks.whole_job [--images 1000] [--prompts openai_cifar] [--rounds 1] [--json FILE]
+    python -m tests.benchmarks.whole_job [--images 1000] [--prompts openai_cifar] [--peers clip_benchmark] [--json FILE]
     python -m tests.benchmarks.whole_job --imagenet [--json FILE]
 
 CIFAR-100's images and the named prompt sets, float32, two threads: `python -m zeroshot` with nothing in its store,
@@ -33,7 +33,8 @@ from zeroshot.config.paths import PACKAGE, expand_path
 MODEL = "clip_vit_b_32"
 THREADS = "2"
 IMAGENET_PROMPT = "openai_imagenet"
-SAMPLE = 25  # every 25th class of ImageNet is embedded by CLIP_benchmark
+SAMPLE = 100  # every 100th class of ImageNet is embedded by CLIP_benchmark
+OURS, PEERS = "zeroshot", ["clip_benchmark", "transformers"]
 PEER = [sys.executable, "-m", "tests.benchmarks.job_peers"]
 
 
@@ -63,7 +64,7 @@ def commands(scratch: Path, cifar: Path, images: int, prompts: str) -> dict[str,
         own.append("--multirun")
     rest = [str(cifar), str(images), prompts]
     return {
-        "zeroshot": own,
+        OURS: own,
         "clip_benchmark": [*PEER, "clip_benchmark", str(weights), *rest],
         "transformers": [*PEER, "transformers", str(saved_for_transformers(scratch / "transformers")), *rest],
     }
@@ -84,9 +85,9 @@ def run(command: list[str]) -> tuple[float, list[float]]:
     return seconds, [float(each) for each in printed[1].split()]
 
 
-def measure(scratch: Path, cifar: Path, images: int, prompts: str, rounds: int) -> dict[str, Any]:
-    """Seconds and accuracies of each."""
-    jobs = commands(scratch, cifar, images, prompts)
+def measure(scratch: Path, cifar: Path, images: int, prompts: str, peers: list[str], rounds: int) -> dict[str, Any]:
+    """Seconds and accuracies of this package and of the peers."""
+    jobs = {name: each for name, each in commands(scratch, cifar, images, prompts).items() if name in (OURS, *peers)}
     turns = [{name: run(command) for name, command in jobs.items()} for _ in range(rounds)]
     return {name: {"seconds": [turn[name][0] for turn in turns], "top1": turns[0][name][1]} for name in jobs}
 
@@ -105,7 +106,7 @@ def measure_imagenet(scratch: Path) -> dict[str, Any]:
     whole, (embedding,) = run([*PEER, "class_embeddings", str(weights), str(sample), IMAGENET_PROMPT])
     theirs = whole + embedding * (len(names) / len(names[::SAMPLE]) - 1)
     measured = {"classes": len(names[::SAMPLE]), "seconds": whole}
-    return {"classes": len(names), "zeroshot": {"seconds": [ours]}, "clip_benchmark": {"seconds": [theirs], **measured}}
+    return {"classes": len(names), OURS: {"seconds": [ours]}, "clip_benchmark": {"seconds": [theirs], **measured}}
 
 
 def main() -> None:
@@ -113,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--prompts", default="openai_cifar", help="names of prompt sets, with commas between them")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--imagenet", action="store_true")
     parser.add_argument("--data", type=Path, default=CIFAR, help="the folder of CIFAR-100")
@@ -124,10 +126,10 @@ def main() -> None:
         else:
             name = f"{arguments.images} images, {arguments.prompts}"
             cifar = arguments.data.resolve()
-            found = measure(Path(folder), cifar, arguments.images, arguments.prompts, arguments.rounds)
-    ours = statistics.median(found["zeroshot"]["seconds"])
+            found = measure(Path(folder), cifar, arguments.images, arguments.prompts, arguments.peers, arguments.rounds)
+    ours = statistics.median(found[OURS]["seconds"])
     print(f"| {name} | seconds | times ours | accuracy |\n|---|---:|---:|---:|")  # noqa: T201
-    for who in ("zeroshot", "clip_benchmark", "transformers"):
+    for who in (OURS, *PEERS):
         if who in found:
             seconds = statistics.median(found[who]["seconds"])
             found[who]["times_ours"] = seconds / ours
