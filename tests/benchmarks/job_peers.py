@@ -3,11 +3,12 @@
     python -m tests.benchmarks.job_peers PEER WEIGHTS CIFAR IMAGES PROMPTS
 
 evaluates one prompt set after the other and prints the accuracy of each. Both peers load their model once, in float32,
-and encode the images anew for each prompt set; batches are of 64 images.
+and encode the images anew for each prompt set; batches are of 64 images. Underscores in class names become spaces for
+every prompt set; in this package `mindformers` keeps them, so that its accuracy may differ.
 
-    python -m tests.benchmarks.job_peers class_embeddings WEIGHTS LABELS PROMPTS
+    python -m tests.benchmarks.job_peers class_embeddings WEIGHTS LABELS PROMPT
 
-is CLIP_benchmark's building of a classifier, for the labels of a file; it prints the seconds.
+lets CLIP_benchmark embed the labels of a file with one prompt set, and prints the seconds.
 """
 
 import pickle

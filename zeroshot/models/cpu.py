@@ -147,7 +147,7 @@ class CpuMLP(nn.Cell):
 
 
 class CpuBlock(nn.Cell):
-    """A residual block, whose weights are arguments: MindSpore then reads its Python once and not for each layer."""
+    """A residual block, whose weights are arguments: MindSpore then parses its Python once, not for each layer."""
 
     def __init__(
         self,

@@ -169,14 +169,14 @@ class Block(nn.Cell):
 
 
 class EndRows(nn.Cell):
-    """Where texts end: the rows, of all [batch * length] rows of tokens, of places in each text or tree."""
+    """The rows of the end-of-text tokens among all [batch * length] rows of tokens."""
 
     def __init__(self) -> None:
         super().__init__()
         self.range = ops.Range()  # `ops.arange` takes a quarter of a second to compile
 
     def construct(self, ends: Tensor, length: int) -> Tensor:
-        """int32 [batch, texts] → [batch * texts]."""
+        """ends: places in each row of tokens, int32 [batch, texts] → [batch * texts]."""
         batch = ends.shape[0]
         return (self.range(0, batch * length, length).reshape(batch, 1) + ends).reshape(-1)
 
