@@ -63,13 +63,13 @@ def folders(scratch: Path) -> dict[str, int]:
     for count in (SMALL, LARGE):
         root = scratch / f"images_{count}"
         if not root.exists():
-            _fill(root, count)
+            fill(root, count)
         given = ["model=clip_tiny", "dataset=image_folder", f"dataset.root={root}", f"dataset.limit={IMAGES}"]
         peaks[f"image_folder of {count:,}"] = peak(scratch, *given)
     return peaks
 
 
-def _fill(root: Path, count: int) -> None:
+def fill(root: Path, count: int) -> None:
     """Files of a few pixels in ten classes, no two the same."""
     for label in range(10):
         (root / f"class_{label}").mkdir(parents=True)

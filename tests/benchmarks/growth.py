@@ -1,0 +1,67 @@
+"""Prints how seconds and peak memory of a whole evaluation grow with the number of images.
+
+    python -m tests.benchmarks.growth [--images 1000 10000 50000] [--rounds 2] [--json FILE]
+
+The embedded model and image files of a few pixels, nothing in the store: of a small network as much as possible is what
+a run does besides computing, where growth could hide. The time to start does not grow, so seconds for each further
+image are compared, from one size to the next.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import machine
+from tests.benchmarks.memory import fill, peak
+
+COUNTS = [1000, 10_000, 50_000]
+
+
+def measure(scratch: Path, counts: list[int], rounds: int) -> list[dict[str, Any]]:
+    """Of each number of images: seconds of a run, the median over rounds, and the largest peak in bytes."""
+    for count in counts:
+        fill(scratch / str(count), count)
+    seconds: dict[int, list[float]] = {count: [] for count in counts}
+    peaks: dict[int, list[int]] = {count: [] for count in counts}
+    for _ in range(rounds):
+        for count in counts:
+            started = time.perf_counter()
+            peaks[count].append(
+                peak(scratch, "model=clip_tiny", "dataset=image_folder", f"dataset.root={scratch / str(count)}")
+            )
+            seconds[count].append(time.perf_counter() - started)
+    return [{"images": n, "seconds": statistics.median(seconds[n]), "peak_bytes": max(peaks[n])} for n in counts]
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as a Markdown table, with the milliseconds of each image beyond those of the size before."""
+    lines = ["| images | seconds | ms for each further image | peak, MB |", "|---:|---:|---:|---:|"]
+    for before, each in zip([None, *results], results, strict=False):
+        further = ""
+        if before is not None:
+            further = f"{1000 * (each['seconds'] - before['seconds']) / (each['images'] - before['images']):.3f}"
+        lines.append(f"| {each['images']:,} | {each['seconds']:.1f} | {further} | {each['peak_bytes'] / 1e6:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(Path(folder), sorted(arguments.images), arguments.rounds)
+    print(table(results))  # noqa: T201
+    if arguments.json:
+        text = json.dumps({"machine": machine.described(), "runs": results}, indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
