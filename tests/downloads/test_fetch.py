@@ -190,12 +190,25 @@ def test_where_no_source_has_the_file_each_reason_and_a_remedy_are_given(server:
     assert "\n" not in line
     assert f"into {tmp_path}" in line
     assert f"missing (sha256 {SHA256[:12]}" in line
-    assert "HF_ENDPOINT" in line
+    assert "HF_ENDPOINT" not in line  # which none of these sources heeds
     for name, reason in REASONS.items():
         found = line.partition(f"{server}/{name}: ")[2].partition("; http")[0]
         assert reason in found, (name, found)
     assert "dead: it can't be reached" in line
     assert not {name for name in visible(tmp_path) if not name.endswith(".part")}
+
+
+def test_where_no_source_has_the_file_it_is_named_once_and_a_mirror_only_for_sources_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    sources = [Source("http://127.0.0.1:9/one/file.bin", SHA256), Source("http://127.0.0.1:9/two/file.bin", SHA256)]
+    with pytest.raises(ZeroshotError) as caught:
+        fetch(sources, tmp_path)
+    assert str(caught.value).count("file.bin (sha256") == 1
+    assert "HF_ENDPOINT" not in str(caught.value)
+    with pytest.raises(ZeroshotError, match=r": set HF_ENDPOINT .*, or put file.bin \(sha256 [^)]*\) into "):
+        fetch([Source("https://huggingface.co/org/name/resolve/abc/file.bin", SHA256), *sources], tmp_path)
 
 
 def test_a_file_that_is_there_is_used_without_a_network_or_requests(tmp_path: Path) -> None:

@@ -95,10 +95,12 @@ def _fetch_first(sources: Sequence[Source], folder: Path) -> Path:
             return target
         log.info("%s: %s", url, reason)
         reasons.append(f"{url}: {reason}")
-    files = [f"{each.file_name} (sha256 {each.sha256[:12].lower()}…)" for each in sources]
+    files = dict.fromkeys(f"{each.file_name} (sha256 {each.sha256[:12].lower()}…)" for each in sources)
+    mirror = ""
+    if any(each.url.startswith(f"{HUB}/") for each in sources):
+        mirror = "set HF_ENDPOINT to a mirror of the hub such as https://hf-mirror.com, or "
     raise ZeroshotError(
-        f"no source has the file ({'; '.join(reasons)}): set HF_ENDPOINT to a mirror of the hub such as "
-        f"https://hf-mirror.com, or put {' or '.join(files)} into {folder}"
+        f"no source has the file ({'; '.join(reasons)}): {mirror}put {' or '.join(files)} into {folder}"
     )
 
 
