@@ -8,43 +8,15 @@ The peak is what Linux counted for that process (VmHWM).
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from tests.benchmarks import machine
-from tests.benchmarks.runs import CIFAR, SIZES, drawn_model, surroundings
+from tests.benchmarks.runs import CIFAR, SIZES, drawn_model, peak, tiny_images
 
-# the command, then its peak in bytes as the last line; getrusage would count what the parent held before exec
-CODE = """
-import sys
-from zeroshot.__main__ import main
-status = main()
-print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) * 1024)
-sys.exit(status)
-"""
 IMAGES = 48  # three batches of B/32, more of the others
 LARGE, SMALL = 50_000, 500
-
-
-def peak(scratch: Path, *arguments: str) -> int:
-    """Bytes that `python -m zeroshot ARGUMENTS` held at most."""
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        given = ["device=cpu", f"hydra.run.dir={folder}/run", f"hydra.sweep.dir={folder}/sweep"]
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, *arguments, *given],
-            env=surroundings(Path(folder) / "home"),
-            cwd=folder,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    return int(done.stdout.split()[-1])
 
 
 def models(scratch: Path, data: Path) -> dict[str, int]:
@@ -63,19 +35,10 @@ def folders(scratch: Path) -> dict[str, int]:
     for count in (SMALL, LARGE):
         root = scratch / f"images_{count}"
         if not root.exists():
-            fill(root, count)
+            tiny_images(root, count)
         given = ["model=clip_tiny", "dataset=image_folder", f"dataset.root={root}", f"dataset.limit={IMAGES}"]
         peaks[f"image_folder of {count:,}"] = peak(scratch, *given)
     return peaks
-
-
-def fill(root: Path, count: int) -> None:
-    """Files of a few pixels in ten classes, no two the same."""
-    for label in range(10):
-        (root / f"class_{label}").mkdir(parents=True)
-    for place in range(count):
-        colours = np.frombuffer(place.to_bytes(4, "little") * 3, np.uint8).reshape(2, 2, 3)
-        Image.fromarray(colours).save(root / f"class_{place % 10}" / f"{place:06}.png")
 
 
 def table(peaks: dict[str, int]) -> str:

@@ -182,15 +182,18 @@ def test_a_source_that_fails_is_followed_by_the_next_with_its_own_digest_and_nam
     assert requested(name)
 
 
-def test_where_no_source_has_the_file_each_reason_and_a_remedy_are_given(server: str, tmp_path: Path) -> None:
-    urls = [f"{server}/{name}" for name in REASONS] + ["http://127.0.0.1:9/dead"]
+def test_where_no_source_has_the_file_each_reason_and_a_remedy_are_given(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    urls = [f"https://huggingface.co/{name}" for name in REASONS] + ["http://127.0.0.1:9/dead"]
     with pytest.raises(ZeroshotError) as caught:
         fetch([Source(url, SHA256) for url in urls], tmp_path)
     line = str(caught.value)
     assert "\n" not in line
     assert f"into {tmp_path}" in line
     assert f"missing (sha256 {SHA256[:12]}" in line
-    assert "HF_ENDPOINT" not in line  # which none of these sources heeds
+    assert "HF_ENDPOINT" in line
     for name, reason in REASONS.items():
         found = line.partition(f"{server}/{name}: ")[2].partition("; http")[0]
         assert reason in found, (name, found)
@@ -198,7 +201,7 @@ def test_where_no_source_has_the_file_each_reason_and_a_remedy_are_given(server:
     assert not {name for name in visible(tmp_path) if not name.endswith(".part")}
 
 
-def test_where_no_source_has_the_file_it_is_named_once_and_a_mirror_only_for_sources_of_the_hub(
+def test_where_no_source_has_the_file_it_is_named_once_and_a_mirror_is_advised_for_the_hub_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

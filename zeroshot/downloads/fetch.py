@@ -97,7 +97,7 @@ def _fetch_first(sources: Sequence[Source], folder: Path) -> Path:
         reasons.append(f"{url}: {reason}")
     files = dict.fromkeys(f"{each.file_name} (sha256 {each.sha256[:12].lower()}…)" for each in sources)
     mirror = ""
-    if any(each.url.startswith(f"{HUB}/") for each in sources):
+    if any(_is_on_hub(each.url) for each in sources):
         mirror = "set HF_ENDPOINT to a mirror of the hub such as https://hf-mirror.com, or "
     raise ZeroshotError(
         f"no source has the file ({'; '.join(reasons)}): {mirror}put {' or '.join(files)} into {folder}"
@@ -205,7 +205,11 @@ def hub_endpoint() -> str:
 
 def _with_endpoint(url: str) -> str:
     """The address at the mirror of the hub that `HF_ENDPOINT` names, for an address of the hub."""
-    return hub_endpoint() + url.removeprefix(HUB) if url.startswith(f"{HUB}/") else url
+    return hub_endpoint() + url.removeprefix(HUB) if _is_on_hub(url) else url
+
+
+def _is_on_hub(url: str) -> bool:
+    return url.startswith(f"{HUB}/")
 
 
 def _http_reason(error: "requests.exceptions.HTTPError") -> str:
