@@ -228,12 +228,16 @@ def test_a_screen_reader_has_a_name_for_all_that_can_be_used(
     opened: Browser, pages: dict[str, Path], kind: str
 ) -> None:
     opened.show(pages[kind])
-    nodes = opened.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    named = {"button", "link", "textbox", "searchbox", "combobox", "image", "img", "application", "region"}
-    found = [node for node in nodes if not node["ignored"] and node["role"]["value"] in named]
-    assert found
-    nameless = [node["role"]["value"] for node in found if not node.get("name", {}).get("value", "").strip()]
-    assert not nameless
+    roles = {"button", "link", "textbox", "searchbox", "combobox", "image", "img", "application", "region"}
+    end = time.monotonic() + 10
+    while True:  # Chromium builds this tree after the page is shown
+        nodes = opened.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        found = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+        nameless = [node for node in found if not node.get("name", {}).get("value", "").strip()]
+        if found and not nameless:
+            break
+        assert time.monotonic() < end, f"of {len(found)} without a name: {nameless}"
+        time.sleep(0.05)
     assert len(opened.find_elements(By.TAG_NAME, "h1")) == 1
     assert opened.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
 
