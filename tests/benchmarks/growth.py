@@ -8,7 +8,6 @@ images; the table therefore compares the seconds that each further image takes.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -58,9 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder), sorted(arguments.images), arguments.rounds)
     print(table(results))  # noqa: T201
-    if arguments.json:
-        text = json.dumps({"machine": machine.described(), "runs": results}, indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    machine.write_json({"machine": machine.described(), "runs": results}, arguments.json)
 
 
 if __name__ == "__main__":

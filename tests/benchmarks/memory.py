@@ -7,10 +7,8 @@ The peak is what Linux counted for that process (VmHWM).
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tests.benchmarks import machine
 from tests.benchmarks.runs import CIFAR, SIZES, drawn_model, peak, tiny_images
@@ -62,9 +60,8 @@ def main() -> None:
     growth = peaks["sweep"] / largest - 1
     print(table(peaks))  # noqa: T201
     print(f"the sweep over the largest model alone: {growth:+.1%}")  # noqa: T201
-    if arguments.json:
-        summary: dict[str, Any] = {"machine": machine.described(), "peak_bytes": peaks, "sweep_over_largest": growth}
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    summary = {"machine": machine.described(), "peak_bytes": peaks, "sweep_over_largest": growth}
+    machine.write_json(summary, arguments.json)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
     python -m tests.benchmarks.preprocessing [--model clip_vit_b_32] [--data FOLDER] [--json FILE]
 
 The same tower encodes batches that are ready, then the same number of batches from CIFAR's arrays of 32 × 32 pixels,
-then from JPEG files of 500 × 375; turns alternate, the quickest of each counts. On a CPU the two share its cores: the
-bound is what an image's preprocessing takes of them alone, in CPU seconds, over their number.
+then from JPEG files of 500 × 375; turns alternate, the quickest of each counts. Images are read until the clock stops,
+as many as are encoded. On a CPU the two share its cores: the bound is what an image's preprocessing takes of them
+alone, in CPU seconds, over their number.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -28,7 +28,8 @@ from zeroshot.data import cifar
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.encoder import Encoder, Pixels
 
-BATCHES = 8
+BATCHES = 8  # that are timed
+READ_AHEAD = 3  # batches, rounded up, that the encoder reads before their turn
 TURNS = 5
 JPEG = (500, 375)
 
@@ -53,11 +54,11 @@ def whole(encoder: Encoder, images: Iterable[Any]) -> Iterator[Pixels]:
 
 
 def seconds(encoder: Encoder, pixels: Iterator[Pixels]) -> float:
-    """From the first batch that is done to the last, divided by their number: the pool's start is left out."""
+    """Of a batch, from when the first is done; those read ahead of it make up for those read ahead at the end."""
     batches = map(encoder.encode_pixels, pixels)
     next(batches)
     started = time.perf_counter()
-    count = sum(1 for _ in batches)
+    count = sum(1 for _ in islice(batches, BATCHES))
     return (time.perf_counter() - started) / count
 
 
@@ -65,7 +66,7 @@ def measure(model: str, data: Path) -> dict[str, Any]:
     """Images a second of each source, and what share of the ready batches' is lost."""
     size = architecture(known_models()[model])
     encoder = Encoder(size, draw(size), workers=2)
-    count = (BATCHES + 1) * encoder.batch_size
+    count = (1 + BATCHES + READ_AHEAD) * encoder.batch_size
     arrays = [np.asarray(picture) for picture in cifar.load(data, "test", "fine", "cifar100").images[:count]]
     ready = list(whole(encoder, arrays))
     with tempfile.TemporaryDirectory() as folder:
@@ -125,9 +126,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(arguments.model, arguments.data)
     print(table(result))  # noqa: T201
-    if arguments.json:
-        summary = {"machine": machine.described(), **result}
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    machine.write_json({"machine": machine.described(), **result}, arguments.json)
 
 
 if __name__ == "__main__":

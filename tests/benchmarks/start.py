@@ -105,11 +105,10 @@ def main() -> None:
         scratch = arguments.scratch or Path(temporary)
         results = {model: measure(model, arguments.data, arguments.tree, scratch) for model in arguments.models}
     print(table(results))  # noqa: T201
-    if arguments.json:
-        commit = ["git", "-C", str(arguments.tree), "rev-parse", "--short", "HEAD"]
-        head = subprocess.run(commit, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        summary = {"commit": head, "machine": machine.described(), "turns": TURNS, "models": results}
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    commit = ["git", "-C", str(arguments.tree), "rev-parse", "--short", "HEAD"]
+    head = subprocess.run(commit, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    summary = {"commit": head, "machine": machine.described(), "turns": TURNS, "models": results}
+    machine.write_json(summary, arguments.json)
 
 
 if __name__ == "__main__":

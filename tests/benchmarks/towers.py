@@ -8,7 +8,6 @@ Needs torch, transformers, onnx, onnxruntime and openvino.
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.machine import described
+from tests.benchmarks.machine import described, write_json
 from tests.benchmarks.peers import PEERS, TEXT_PEERS, THREADS
 from zeroshot.config.named import architecture, known_models
 from zeroshot.models.architecture import Architecture
@@ -152,10 +151,7 @@ def main() -> None:
     both = f"ours {texts['our texts']:.1f} s, transformers {texts['transformers texts']:.1f} s"
     print(f"1,800 prompts, {texts['model']}: {both}: {texts['ratio']:.1f} times as quick")  # noqa: T201
     print(f"{machine}, {time.perf_counter() - started:.0f} s in all")  # noqa: T201
-    if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"machine": machine, "images": results, "texts": texts}, indent=2) + "\n", encoding="utf-8"
-        )
+    write_json({"machine": machine, "images": results, "texts": texts}, arguments.json)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def main() -> None:
     if arguments.json:
         known = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
         known |= {name: {"machine": machine.described(), "model": MODEL, "load": os.getloadavg()[0], **found}}
-        arguments.json.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        machine.write_json(known, arguments.json)
 
 
 if __name__ == "__main__":

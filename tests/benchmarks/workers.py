@@ -259,8 +259,7 @@ def main() -> None:
         measured = {"leader": leader, "cards": measure_cards(leader), "network": measure_network()}
         result = {"machine": machine.described(), **measured}
     print(tables(result))  # noqa: T201
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    machine.write_json(result, arguments.json)
 
 
 if __name__ == "__main__":
