@@ -16,8 +16,8 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.interrupts import unblocked
 
 CONNECT_SECONDS = 10.0
-LONGEST_FOLDER = 40  # characters of a path below which Ray's sockets have names that are short enough
-FOLDER_PREFIX = "zeroshot-ray-"
+LONGEST_SOCKET = 107  # characters of the path of a Unix socket
+SOCKET = "session_2026-11-29_05-50-16_202994_4194304/sockets/plasma_store"  # the longest that Ray makes in its folder
 # Waits until the process that started it has ended, however it ended, and ends what Ray left: its agents stay on for
 # minutes after their node was killed.
 CLEAN_UP = """
@@ -100,8 +100,10 @@ def _quiet(ray: Any) -> Iterator[None]:
 
 def _temporary_folder() -> str:
     """A folder for Ray's sockets and logs, which is removed when this process has ended, also by kill -9."""
-    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"
-    folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent)
+    folder = tempfile.mkdtemp(prefix="zeroshot-ray-")
+    if len(os.path.join(folder, SOCKET)) > LONGEST_SOCKET:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="zeroshot-ray-", dir="/tmp")
     if (shell := shutil.which("sh")) is not None:
         command = [shell, "-c", CLEAN_UP, folder]
         _cleaners.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
