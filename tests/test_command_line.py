@@ -277,6 +277,13 @@ def test_the_version_is_printed(zeroshot_process: Command) -> None:
         ("dataset.root=C#", "'dataset.root=\"C#\"'"),
         ("dataset.name=été", "'dataset.name=\"été\"'"),
         ("dataset.root=photos (1)", "'dataset.root=\"photos (1)\"'"),
+        ("stage.labels=[cat\n,bird's nest]", '"stage.labels=[\\"cat\\",\\"bird\'s nest\\"]"'),
+        ("stage.labels=[cat\ndog]", '\'stage.labels=["cat","dog"]\''),
+        ("stage.labels=['a, b',c's]", '"stage.labels=[\\"a, b\\",\\"c\'s\\"]"'),
+        (
+            (r"""stage.labels=['it\'s',"a \"b\"",c's]""", r"""'stage.labels=["it'"'"'s","a \"b\"","c'"'"'s"]'"""),
+            r"""'stage.labels=["it'"'"'s","a '"'"'b'"'"' \"c\"","d'"'"'s"]'""",
+        ),
     ],
 )
 def test_an_override_that_hydra_cannot_read_is_refused_with_a_spelling_that_works(typed: str, expected: str) -> None:
@@ -285,6 +292,24 @@ def test_an_override_that_hydra_cannot_read_is_refused_with_a_spelling_that_work
     assert expected in str(caught.value)
     shell = subprocess.run(["sh", "-c", f"printf %s {quoted(typed)}"], capture_output=True, text=True, check=True)
     check_overrides([shell.stdout])  # as the shell passes it on
+
+
+@pytest.mark.parametrize("group", ["model", "prompt", "dataset", "device", "stage"])
+def test_a_list_of_choices_is_refused_since_hydra_would_merge_them(group: str) -> None:
+    with pytest.raises(ZeroshotError, match=f"{group} is one choice: type -m {group}=a,b to run a job for each"):
+        check_overrides([f"{group}=[a,b]"])
+    check_overrides([f"{group}=a,b"])
+
+
+@pytest.mark.parametrize("flag", [["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"], ["-cd=own"]])
+def test_a_file_of_ones_own_with_the_name_of_ours_is_refused_however_its_folder_is_given(
+    flag: list[str], tmp_path: Path, zeroshot: Command
+) -> None:
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "clip_tiny.yaml").write_text("name: other\n")
+    done = zeroshot(*flag, "model=clip_tiny", "--cfg", "job")
+    assert done.returncode == 1
+    assert "model=clip_tiny is also in conf/: give yours another name" in done.stderr
 
 
 def test_flags_may_be_anywhere_and_keep_their_values() -> None:

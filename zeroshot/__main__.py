@@ -59,12 +59,12 @@ def command(arguments: list[str]) -> int:
     from zeroshot import sweep
     from zeroshot.config.compose import check_own_names, register
     from zeroshot.config.explain import explain
-    from zeroshot.config.overrides import check_overrides, option, split
+    from zeroshot.config.overrides import check_overrides, split
     from zeroshot.config.paths import source_folder
 
     flags, overrides = split(arguments)
     check_overrides(overrides)
-    if (own := option(flags, "--config-dir", "-cd")) is not None:
+    if (own := hydra_utils.get_args_parser().parse_known_args(flags)[0].config_dir) is not None:
         check_own_names(dict(override.split("=", 1) for override in overrides if "=" in override), Path(own))
     sys.argv[1:] = [*overrides, *flags]  # Hydra takes overrides in one piece, and before a flag with an optional value
     register()

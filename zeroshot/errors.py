@@ -10,7 +10,7 @@ class ZeroshotError(Exception):
     """A mistake in the input or the machine that a person can correct; its text is one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(" ".join(filter(None, map(str.strip, message.splitlines()))))
 
 
 def printable(text: object, longest: int = LONGEST_TEXT) -> str:
@@ -26,7 +26,14 @@ def override(key: str, value: object) -> str:
     text = str(value)
     if "/" in text and re.fullmatch(r"[\w./@:+-]+", text, re.ASCII):  # others may be numbers, null or true
         return f"{key}={text}"
-    return shlex.quote(f"{key}={double_quoted(text)}")
+    return shell_quoted(f"{key}={double_quoted(text)}")
+
+
+def shell_quoted(argument: str) -> str:
+    """An argument as a shell takes it, quoted where it must be, in double quotes where that reads better."""
+    if "'" in argument and not set(argument) & set("$`!\\"):
+        return '"' + argument.replace('"', '\\"') + '"'
+    return shlex.quote(argument)
 
 
 def double_quoted(text: str) -> str:

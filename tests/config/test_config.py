@@ -155,6 +155,7 @@ def test_cifar100_is_one_archive_at_two_hosts() -> None:
         ("device=cuda", "device=cuda does not exist: did you mean device=gpu?"),
         ("model=clip_vit_b32", "did you mean model=clip_vit_b_32?"),
         ("stage.labels=cat,dog", "stage.labels=cat,dog has a comma: type stage.labels='[cat,dog]'"),
+        ("model=clip_tiny,clip_vit_b_32", "model=clip_tiny,clip_vit_b_32 has a comma: add -m to run a job for each"),
         ("model.image_size=big", "model.image_size: Value 'big'"),
     ],
 )

@@ -201,3 +201,16 @@ def test_any_bytes_give_a_dictionary_or_a_value_error(data: bytes) -> None:
     for start in (b"", b"\x80\x02}(", b"\x80\x04cnumpy\ndtype\n"):
         with suppress(ValueError):
             assert isinstance(array_pickle.load(start + data), dict)
+
+
+def test_a_text_that_is_encoded_again_and_again_takes_no_memory() -> None:
+    text = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20)
+    encoded = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
+    data = b"\x80\x02" + text + b"q\x00" + b"]" + b"(" + encoded * 300 + b"e."
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more bytes than the file has"):
+            array_pickle.load(data)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()

@@ -84,3 +84,18 @@ def test_only_openai_s_own_list_may_name_two_classes_alike(tmp_path: Path) -> No
     copy.write_text("\n".join(names[:-1]), encoding="utf-8")
     with pytest.raises(ZeroshotError, match="class names 658 and 745 are both «missile»"):
         class_names.read(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("deep.json", "[" * 200_000, "is not JSON"),
+        ("twice.json", '{"a": "cat", "a": "dog"}', "«a» has two names"),
+        ("open.csv", 'a,"cat\nb,dog\n', "is not CSV"),
+    ],
+)
+def test_a_file_of_pairs_that_can_t_be_read_is_one_line(name: str, content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ZeroshotError, match=said):
+        class_names.pairs_or_none(path)

@@ -196,3 +196,11 @@ def test_any_text_gives_a_set_or_one_line(text: str, named: bool, tmp_path_facto
         data = csv_list.load(path, folder / "names.txt" if named else None)
         assert len(data) == len(data.images) >= 1
         assert set(data.labels.tolist()) <= set(range(len(data.classes)))
+
+
+def test_wordnet_ids_are_named_by_imagenets_list(folder: Path) -> None:
+    path = write(folder, "path,label\na.png,n01443537\nb.png,n01440764\n")
+    assert f"package:data/{IMAGENET.name}" in refusal(path)
+    data = csv_list.load(path, IMAGENET)
+    assert data.classes == ("tench", "goldfish")
+    assert data.labels.tolist() == [1, 0]

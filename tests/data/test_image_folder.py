@@ -259,3 +259,38 @@ def test_a_folder_of_the_splits_name_beside_others_is_not_chosen_in_silence(tmp_
     assert f"dataset.root={tmp_path / 'test'}" in line
     assert image_folder.load(tmp_path, split="all").classes == ("dog", "test")
     assert image_folder.load(tmp_path / "test").classes == ("left", "right")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Training", "Testing"), "has no folder test but Testing, Training: type dataset.split=Testing"),
+        (("TRAIN",), "has no folder test but TRAIN: type dataset.split=TRAIN"),
+        (
+            ("train", "val", "extra"),
+            "no folder test but val, train: type dataset.split=val, or dataset.split=all if all",
+        ),
+    ],
+)
+def test_folders_with_the_names_of_splits_are_not_taken_as_classes(
+    names: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    for name in names:
+        fill(tmp_path / name)
+    assert expected in refusal(tmp_path)
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
+    for name in ("bus", "train", "tram"):
+        write(tmp_path / name / "a.png", 1)
+    assert image_folder.load(tmp_path).classes == ("bus", "train", "tram")
+
+
+@pytest.mark.parametrize("other", ["a/notes.txt", "c/notes.txt", "b/notes.txt"])
+def test_a_class_without_an_image_is_refused_whatever_else_is_skipped(other: str, tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.png", 1)
+    write(tmp_path / "c" / "1.png", 2)
+    (tmp_path / "b").mkdir()
+    (tmp_path / other).write_text("x")
+    with pytest.raises(ZeroshotError, match="b has no images: fill this class's folder or remove it"):
+        image_folder.load(tmp_path, skip_unreadable=True)

@@ -112,6 +112,9 @@ def test_paths_arrays_and_pil_images_are_taken(tmp_path: Path, monkeypatch: pyte
         assert np.array_equal(np.asarray(load_image(source)), PIXELS)
     with pytest.raises(ZeroshotError, match=r"b\.png: there is no such file"):
         load_image(str(tmp_path / "b.png"))
+    for nobodys in ("~nobody-at-all/b.png", Path("~$b.png"), "~\0"):
+        with pytest.raises(ZeroshotError, match=r"^~"):
+            load_image(nobodys)
 
 
 def test_a_path_is_distinguished_from_a_url() -> None:
@@ -124,6 +127,12 @@ def test_a_path_is_distinguished_from_a_url() -> None:
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, io.BytesIO], ids=lambda each: each.__name__)
 def test_bytes_and_files_are_read(wrap: Any) -> None:
     assert np.array_equal(np.asarray(load_image(wrap(png()))), PIXELS)
+
+
+def test_every_second_byte_of_a_buffer_is_read() -> None:
+    spread = bytearray(2 * len(png()))
+    spread[::2] = png()
+    assert np.array_equal(np.asarray(load_image(memoryview(spread)[::2])), PIXELS)
 
 
 def test_a_file_object_is_read_and_left_open(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_equal_texts_are_equal_and_any_number_keeps_its_order(encoder: Encoder) 
     for place in (0, 7, 249, 250, 269):
         np.testing.assert_allclose(features[place], encoder.encode_text([texts[place]])[0], atol=1e-6)
     assert np.array_equal(features[0], encoder.encode_text([*texts, texts[0]])[-1])
+    assert np.array_equal(features, encoder.encode_text(text for text in texts))
 
 
 def test_an_unreadable_image_leaves_its_slot_empty_and_is_reported_by_its_place(

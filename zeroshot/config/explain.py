@@ -34,7 +34,8 @@ def explain(error: Exception, group: str = "", own_folder: str = "--config-dir F
         )
     if found := _AMBIGUOUS.search(message):
         key, value = found.groups()
-        return f"{key}={value} has a comma: type {key}='[{value}]' for a list, or add -m to run a job for each"
+        as_list = f"type {key}='[{value}]' for a list, or " if "." in key else ""  # a group takes one choice
+        return f"{key}={value} has a comma: {as_list}add -m to run a job for each"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = str(getattr(cause, "full_key", None) or "")
     if group and not key.startswith(f"{group}."):

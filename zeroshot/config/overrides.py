@@ -1,15 +1,20 @@
 """The command line's arguments: flags and overrides, each override checked against Hydra's grammar."""
 
-import csv
-import shlex
+import re
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import fields
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from zeroshot.errors import ZeroshotError, double_quoted
+from zeroshot.config.schema import Config
+from zeroshot.errors import ZeroshotError, double_quoted, shell_quoted
+
+GROUPS = [each.name for each in fields(Config)]
+
+# an item of a list, quoted or not; items are separated by commas or, where a file was pasted, by line breaks
+_ITEM = re.compile(r"""\s*("(?:\\.|[^"\\])*"(?=\s*(?:,|$))|'(?:\\.|[^'\\])*'(?=\s*(?:,|$))|[^,\n]*[^,\s])""")
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -26,24 +31,23 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def option(flags: Sequence[str], *names: str) -> str | None:
-    """The value of a flag by its long and short names; None if it is not there."""
-    return next((value for flag, value in pairwise(flags) if flag in names), None)
-
-
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Checks that Hydra's grammar can read the overrides.
+    """Checks that Hydra's grammar can read the overrides, and that no list stands for one choice of a group.
 
     Raises:
-        ZeroshotError: the first that it can't read, with a spelling that it can.
+        ZeroshotError: the first that it can't read, with a spelling that it can, or a list that Hydra would merge.
     """
     parser = OverridesParser.create()
     for override in overrides:
         try:
-            parser.parse_override(override)
+            parsed = parser.parse_override(override)
         except HydraException as error:
             advice = f"type {quoted(override)}" if "=" in override else "type KEY=VALUE or GROUP=NAME; see --help"
             raise ZeroshotError(f"{override}: Hydra's grammar can't read this; {advice}") from error
+        group, value = parsed.key_or_group, parsed.value()
+        if isinstance(value, list) and group in GROUPS:
+            jobs = ",".join(map(str, value))
+            raise ZeroshotError(f"{override}: {group} is one choice: type -m {group}={jobs} to run a job for each")
 
 
 def quoted(override: str) -> str:
@@ -51,13 +55,17 @@ def quoted(override: str) -> str:
     key, _, value = override.partition("=")
     value = value.strip()
     if value.startswith("[") and value.endswith("]"):
-        items = next(csv.reader([value[1:-1]], skipinitialspace=True), [])
-        text = "[" + ",".join(double_quoted(item.strip().strip("'")) for item in items) + "]"
+        text = "[" + ",".join(double_quoted(_unquoted(item)) for item in _ITEM.findall(value[1:-1])) + "]"
     elif key.lstrip("+").endswith("templates"):  # a list even of one
         text = f"[{double_quoted(value)}]"
     else:
         text = double_quoted(value)
-    argument = f"{key}={text}"
-    if "'" in argument and not set(argument) & set("$`!\\"):
-        return '"' + argument.replace('"', '\\"') + '"'
-    return shlex.quote(argument)
+    return shell_quoted(f"{key}={text}")
+
+
+def _unquoted(item: str) -> str:
+    """An item of a list without its quotes; a backslash escapes only before such a quote or at the end."""
+    quote = item[:1]
+    if quote not in ("'", '"') or len(item) < 2 or not item.endswith(quote):
+        return item.strip()
+    return re.sub(rf"(\\+)({quote}|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], item[1:-1])

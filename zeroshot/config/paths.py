@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from zeroshot.data.file_names import expanded
+
 PACKAGE = "package:"  # a path that begins so is inside the installed package
 
 _PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
@@ -15,10 +17,10 @@ def source_folder(name: str) -> Path:
 
 
 def expand_path(text: str) -> Path:
-    """A path as the user typed it, with `~` expanded; `package:FILE` is a file of this package."""
+    """A path as the user typed it, with `~` expanded where it is a user; `package:FILE` is a file of this package."""
     if text.startswith(PACKAGE):
         return _PACKAGE_FOLDER / text.removeprefix(PACKAGE)
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def home() -> Path:

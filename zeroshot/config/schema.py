@@ -222,7 +222,7 @@ STAGES: dict[str, type] = {
 @dataclass
 class Config:
     """All of a run. OmegaConf knows no union of dataclasses, so `dataset` and `stage` are typed by
-    `validation.checked`."""
+    `validate.checked`."""
 
     model: Model = MISSING
     prompt: Prompt = MISSING

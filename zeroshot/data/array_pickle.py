@@ -4,6 +4,7 @@ An array is built from the forms in which numpy has ever pickled one, by Python 
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def load(data: bytes) -> dict[str, object]:
         ValueError: it is damaged, not a dictionary, or contains anything but arrays and plain values.
     """
     try:
-        value = unpickle(data, _find, encoding="latin-1")
+        value = unpickle(data, partial(_find, _Encoder(len(data))), encoding="latin-1")
     except RefusedError as error:
         raise ValueError(f"it contains {error}, and only integer arrays are read: nothing was run") from error
     except Exception as error:  # a damaged pickle raises errors of many types
@@ -86,7 +87,7 @@ def array(value: object) -> NDArray[np.generic]:
     return values
 
 
-def _find(module: str, name: str) -> object | None:
+def _find(encoder: "_Encoder", module: str, name: str) -> object | None:
     module = module.replace("numpy._core.", "numpy.core.")
     match module, name:
         case "numpy", "ndarray":
@@ -98,7 +99,7 @@ def _find(module: str, name: str) -> object | None:
         case "numpy.core.numeric", "_frombuffer":
             return Name("_frombuffer", _from_buffer)
         case "_codecs", "encode":
-            return Name("encode", _encode)
+            return Name("encode", encoder)
     return None
 
 
@@ -112,10 +113,19 @@ def _from_buffer(data: object, dtype: object, shape: object, order: object, *_: 
     return _Array(shape, dtype, order, data)
 
 
-def _encode(text: object, coding: object = "") -> bytes:
-    if not isinstance(text, str) or coding not in ("latin1", "latin-1"):
-        raise ValueError("bytes in an unknown encoding")
-    return text.encode("latin-1")
+class _Encoder:
+    """`_codecs.encode`, which turns a text into the bytes that it stands for: each once, so they fit in the file."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room  # bytes
+
+    def __call__(self, text: object, coding: object = "") -> bytes:
+        if not isinstance(text, str) or coding not in ("latin1", "latin-1"):
+            raise ValueError("bytes in an unknown encoding")
+        self._room -= len(text)
+        if self._room < 0:
+            raise ValueError("more bytes than the file has")
+        return text.encode("latin-1")
 
 
 def _key(key: object) -> str:

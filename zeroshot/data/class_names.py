@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -172,8 +173,8 @@ def pairs_or_none(path: Path) -> dict[str, str] | None:
     suffix = path.suffix.lower()
     if suffix == ".json":
         try:
-            found = json.loads(content)
-        except ValueError as error:
+            found = json.loads(content, object_pairs_hook=partial(_mapping, path))
+        except (ValueError, RecursionError) as error:
             raise ZeroshotError(f"{printable(path)} is not JSON ({error})") from error
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
             raise ZeroshotError(f"{printable(path)} is not a JSON mapping of folders to names")
@@ -183,15 +184,27 @@ def pairs_or_none(path: Path) -> dict[str, str] | None:
     if suffix not in (".csv", ".tsv") and not tabs:
         return None
     pairs: dict[str, str] = {}
-    for number, fields in enumerate(csv.reader(lines, delimiter="\t" if tabs else ","), start=1):
-        if len(fields) != 2:
-            raise ZeroshotError(f"{printable(path)}, line {number}, has {len(fields)} columns, not folder,name")
-        source, name = (field.strip() for field in fields)
-        if number == 1 and (source.lower(), name.lower()) == ("folder", "name"):
-            continue
-        if pairs.setdefault(source, name) != name:
-            raise ZeroshotError(f"{printable(path)}, line {number}: «{printable(source)}» has two names")
+    try:
+        for number, fields in enumerate(csv.reader(lines, delimiter="\t" if tabs else ",", strict=True), start=1):
+            if len(fields) != 2:
+                raise ZeroshotError(f"{printable(path)}, line {number}, has {len(fields)} columns, not folder,name")
+            source, name = (field.strip() for field in fields)
+            if number == 1 and (source.lower(), name.lower()) == ("folder", "name"):
+                continue
+            if pairs.setdefault(source, name) != name:
+                raise ZeroshotError(f"{printable(path)}, line {number}: «{printable(source)}» has two names")
+    except csv.Error as error:
+        raise ZeroshotError(f"{printable(path)} is not CSV ({error})") from error
     return pairs
+
+
+def _mapping(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A mapping of a JSON file, in which no key may have two values."""
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise ZeroshotError(f"{printable(path)}: «{printable(key)}» has two names")
+    return found
 
 
 def same_file(path: Path, other: object) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.data.class_names import NamesOption, name_classes, pairs_or_none, read
+from zeroshot.data.class_names import WNID, NamesOption, name_classes, pairs_or_none, read
+from zeroshot.data.file_names import expanded
 from zeroshot.data.image_files import ImageFiles
 from zeroshot.data.image_set import ImageSet, empty_classes, fingerprint
 from zeroshot.data.read_file import text
@@ -36,7 +37,8 @@ def load(path: Path, class_names: NamesOption = None, name: str = "csv", split: 
     ignored. Paths are relative to the CSV file's folder, absolute, or begin with `~`. Labels are class names; without
     `class_names` the classes are the distinct labels, sorted. With a file of `label,name` each label is looked up. With
     a file with a name a line those are the classes, and labels are names or, if not all of them are, ids from 0 on; a
-    class without an image is warned of, since all names are candidates.
+    class without an image is warned of, since all names are candidates. ImageNet's WordNet ids are matched as
+    `name_classes` says.
 
     Raises:
         ZeroshotError: a column is missing, a row is empty or uneven, a label is not a class or a bare number without
@@ -46,7 +48,8 @@ def load(path: Path, class_names: NamesOption = None, name: str = "csv", split: 
     if not rows:
         raise ZeroshotError(f"{printable(path)} lists no images")
     known: dict[str, Any] = {}
-    if isinstance(class_names, Path) and (pairs_or_none(class_names) is None):
+    by_wordnet = all(WNID.fullmatch(label) for _, _, label in rows)
+    if isinstance(class_names, Path) and pairs_or_none(class_names) is None and not by_wordnet:
         classes = read(class_names, "dataset.class_names")
         labels = _ids(rows, classes, path)
     else:
@@ -133,9 +136,7 @@ def _ids(rows: list[Row], classes: tuple[str, ...], path: Path) -> NDArray[np.in
 
 def _existing(image: str, path: Path, line: int) -> str:
     """The image's path, `~` expanded, if there is a file."""
-    expanded = image if "\0" in image else os.path.expanduser(image)
-    if not os.path.isfile(path.parent / expanded):
-        raise ZeroshotError(
-            f"{printable(path)}, line {line}: there is no image file {printable(path.parent / expanded)}"
-        )
-    return expanded
+    file = path.parent / expanded(image)
+    if not os.path.isfile(file):
+        raise ZeroshotError(f"{printable(path)}, line {line}: there is no image file {printable(file)}")
+    return str(expanded(image))

@@ -1,17 +1,25 @@
-"""File names as text that any file or terminal takes, in a way that can be reversed.
+"""File names: `~` expanded; and as text that any file or terminal takes, in a way that can be reversed.
 
 A name need not be UTF-8 (Python then has lone surrogates for its bytes) and may contain a newline. Escaped are the
-backslash, control characters and lone surrogates, as in a Python string: `\\\\`, `\\n`, `\\x1b`, `\\udcff`.
+backslash, control characters, Unicode's line separators and lone surrogates, as in a Python string: `\\\\`, `\\n`,
+`\\x1b`, `\\udcff`.
 """
 
+import os
 import re
+from pathlib import Path
 
 _ESCAPED = re.compile(r"\\(\\|n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4})")
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` or `~user` at its beginning expanded; one that is no user's stays, as it may be a file's."""
+    return Path(path if "\0" in os.fspath(path) else os.path.expanduser(path))
+
+
 def escape(name: str) -> str:
-    """The name without control characters and lone surrogates; other names stay as they are."""
+    """The name without those characters; other names stay as they are."""
     return "".join(_SHORT.get(c) or _escape_character(c) for c in name)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from zeroshot.data.file_names import expanded
 from zeroshot.data.image_files import unread_reason
 from zeroshot.errors import ZeroshotError, printable
 
@@ -43,7 +44,7 @@ def _found(place: str, unread: list[str]) -> Iterator[str]:
     if "://" in place:  # a URL; whoever reads it says if it can't be read
         yield place
         return
-    path = Path(place).expanduser()
+    path = expanded(place)
     if path.is_dir():
         yield from _images_in(str(path), set(), unread)
     elif not os.path.lexists(path) and glob.has_magic(str(path)):

@@ -53,7 +53,7 @@ def load(
     folders = _class_folders(top, class_names)
     classes = name_classes(folders, class_names, top)
     labels, unread = array("q"), list[str]()
-    images = ImageFiles(top, _labelled(top, classes.sources, labels, unread))
+    images = ImageFiles(top, _labelled(top, classes.sources, labels, unread, skip_unreadable))
     if unread and not skip_unreadable:
         listed = "; ".join(printable(each) for each in unread[:FILES_NAMED])
         more = f"; and {len(unread) - FILES_NAMED} more" if len(unread) > FILES_NAMED else ""
@@ -87,8 +87,8 @@ def _class_root(root: Path, split: str) -> Path:
     folders = [name for name in inside if not name.startswith(".") and os.path.isdir(root / name)]
     if split == WHOLE:
         return root
-    splits = [name for name in SPLITS if name in folders]
-    others = [name for name in folders if name not in SPLITS and name != split]
+    splits = sorted((name for name in folders if name.lower() in SPLITS), key=lambda name: SPLITS.index(name.lower()))
+    others = [name for name in folders if name not in (*splits, split)]
     if split in folders:
         if others:
             raise ZeroshotError(
@@ -96,10 +96,11 @@ def _class_root(root: Path, split: str) -> Path:
                 f"dataset.split={WHOLE} if all are classes, or {override('dataset.root', root / split)} for those in it"
             )
         return root / split
-    if splits and not others:
+    if len(splits) > 1 or (splits and not others):  # one among others may be a class, such as «train»
+        every = f", or dataset.split={WHOLE} if all its folders are classes" if others else ""
         raise ZeroshotError(
             f"{printable(root)} has no folder {printable(split)} but {', '.join(splits)}: "
-            f"type dataset.split={splits[0]}"
+            f"type dataset.split={splits[0]}{every}"
         )
     return root
 
@@ -125,7 +126,9 @@ def _class_folders(top: Path, class_names: NamesOption) -> list[str]:
     return folders
 
 
-def _labelled(top: Path, folders: tuple[str, ...], labels: "array[int]", unread: list[str]) -> Iterator[str]:
+def _labelled(
+    top: Path, folders: tuple[str, ...], labels: "array[int]", unread: list[str], skip_unreadable: bool
+) -> Iterator[str]:
     """The images' paths in order, relative to `top`; fills `labels`, and `unread` with other files and the reasons."""
     for label, folder in enumerate(folders):
         paths = list[str]()
@@ -135,7 +138,7 @@ def _labelled(top: Path, folders: tuple[str, ...], labels: "array[int]", unread:
                 paths.append(path)
             else:
                 unread.append(f"{path}: {why}")
-        if not paths and not unread:
+        if not paths and (skip_unreadable or not unread):  # else the error that lists `unread` comes
             raise ZeroshotError(f"{printable(top / folder)} has no images: fill this class's folder or remove it")
         labels.extend([label] * len(paths))
         yield from paths

@@ -2,13 +2,13 @@
 
 import io
 import os
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zeroshot.data.file_names import expanded
 from zeroshot.data.read_image import open_image, read_image
 from zeroshot.errors import ZeroshotError
 
@@ -48,15 +48,15 @@ def load_image(source: Source) -> Image.Image:
 
             if is_url(source):
                 return read_image(io.BytesIO(read_url(source, max_bytes=LARGEST, seconds=SECONDS)), source)
-            return open_image(Path(source).expanduser())
+            return open_image(expanded(source))
         case bytes() | bytearray() | memoryview():
-            return read_image(io.BytesIO(source), f"the {type(source).__name__} given")
+            return read_image(io.BytesIO(bytes(source)), f"the {type(source).__name__} given")
         case Image.Image():
             return open_image(source)
         case np.ndarray():
             return open_image(_as_bytes(source))
         case os.PathLike():
-            return open_image(Path(source).expanduser())
+            return open_image(expanded(source))
     if callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None)):
         return read_image(source, str(getattr(source, "name", "the file given")))
     raise ZeroshotError(f"an image can't be of type {type(source).__name__}: give {KINDS}")

@@ -109,9 +109,9 @@ class EncoderPool:
         """As `Encoder.encode_image`."""
         return concatenated(self.feature_batches, images, self.architecture.embed_dim)
 
-    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode_text(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """As `Encoder.encode_text`, by one worker."""
-        [features] = self.encode_text_blocks([texts])
+        [features] = self.encode_text_blocks([texts if isinstance(texts, str) else list(texts)])
         return features
 
     def encode_text_blocks(self, blocks: Iterable[Sequence[str]]) -> Generator[NDArray[np.float32]]:

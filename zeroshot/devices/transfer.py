@@ -5,10 +5,12 @@ import io
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zeroshot.data.file_names import expanded
 from zeroshot.downloads.http import is_url
 
 LARGEST = 1 << 28  # bytes of a file that is sent; a worker opens larger ones, and endless devices, itself
@@ -56,10 +58,12 @@ def unpacked(images: Iterable[Any]) -> list[Any] | None:
 
 def _packed(image: Any, same_host: bool, as_bytes: bool) -> Any:
     if callable(getattr(image, "read", None)):
+        with suppress(AttributeError, OSError):
+            image.seek(0)  # as Pillow does
         return SentFile(str(getattr(image, "name", "the file given")), "", b"", image.read())
     if same_host or not isinstance(image, str | os.PathLike) or is_url(str(image)):
         return image
-    path = Path(image).expanduser()
+    path = expanded(image)
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
             return image

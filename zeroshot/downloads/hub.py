@@ -175,7 +175,7 @@ def _get(
     if chosen.endswith(INDEX):
         try:
             shards = {str(shard) for shard in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ZeroshotError(f"{path} is not an index of shards") from error
         for shard in sorted(shards):
             if shard not in files:

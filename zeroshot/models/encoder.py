@@ -141,16 +141,17 @@ class Encoder:
         """
         return concatenated(self.feature_batches, images, self.architecture.embed_dim)
 
-    def encode_text(self, texts: Sequence[str]) -> Features:
+    def encode_text(self, texts: Iterable[str]) -> Features:
         """Unit text features [N, embed_dim]; equal texts, and equal beginnings, are computed once.
 
         The same texts have the same bits; among other texts a feature may differ in its last ones.
 
         Raises:
-            ZeroshotError: a text has more tokens than the model reads, or it is not a list.
+            ZeroshotError: a text has more tokens than the model reads, or it is one text and not several.
         """
         if isinstance(texts, str):
-            raise ZeroshotError(f"encode_text takes a list of texts: put {texts!r} in [ ]")
+            raise ZeroshotError(f"encode_text takes several texts: put {texts!r} in [ ]")
+        texts = list(texts)
         distinct = list(dict.fromkeys(texts))
         ids = self.tokenizer.ids(distinct)
         if self.architecture.family == "clip":

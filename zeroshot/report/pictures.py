@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from zeroshot.data.file_names import expanded
 from zeroshot.data.image_set import Picture
 from zeroshot.data.read_image import open_image
 from zeroshot.errors import ZeroshotError
@@ -58,7 +59,7 @@ def of_set(images: Sequence[Picture] | None, place: int) -> Thumbnail | None:
 def of_file(path: str) -> Thumbnail | None:
     """The thumbnail of a file; None if it can't be read, as is one at a URL, since drawing asks no other machine."""
     try:
-        return thumbnail(Path(path).expanduser())
+        return thumbnail(expanded(path))
     except ZeroshotError:
         return None
 

@@ -106,9 +106,10 @@ def run(config: Config) -> StageResult:
     }
     record |= {"metrics": vars(evaluation.metrics)} | ({"groups": groups} if groups else {})
     record |= {"references": published, "timing": timing}
+    scored = images.select(evaluation.ranking.places)  # those that can't be read have no row
     embedded = isinstance(config.dataset, Shapes) and config.model.weights.path is None
     hint = NEXT if embedded and config.model.weights.sources[0].url.startswith(PACKAGE) else None
-    return StageResult(record, partial(_write, images, evaluation), images.images, hint)
+    return StageResult(record, partial(_write, images, evaluation), scored.images, hint)
 
 
 def describe_prompt(prompt: Prompt) -> dict[str, Any]:

@@ -190,6 +190,12 @@ def shard_outside(folder: Path) -> Path:
     return folder / "model"
 
 
+def list_of_shards(folder: Path) -> Path:
+    index = {"weight_map": {name: ["part.safetensors"] for name in drawn()}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
 def missing_shard(folder: Path) -> Path:
     index = {"weight_map": dict.fromkeys(drawn(), "model-00001-of-00002.safetensors")}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -321,6 +327,7 @@ BROKEN = [
     Broken("a path that is not there", lambda folder: folder / "no.pt", "no such file"),
     Broken("folder without weights", folder_without_weights, "no weights in this folder"),
     Broken("shard outside the folder", shard_outside, "does not name files beside it"),
+    Broken("list of shards", list_of_shards, "does not name files beside it"),
     Broken("shard missing", missing_shard, "is missing beside it"),
     Broken("index without a map", file("model.safetensors.index.json", b'{"metadata": {}}'), "weight_map"),
     Broken("without read permission", unreadable, "[Pp]ermission", by_mode=True),

@@ -52,9 +52,9 @@ def shards(file: Path) -> list[Path]:
         index = _index(stream, file) if stream.read(1) == b"{" else None
     if index is None:
         return [file]
-    names = set(index.values())
-    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+    if not index or not all(isinstance(name, str) and Path(name).name == name for name in index.values()):
         raise ZeroshotError(f"{file}: an index whose weight_map does not name files beside it")
+    names = set(index.values())
     for name in names:
         if not (file.parent / name).is_file():
             raise ZeroshotError(f"{file}: '{printable(name)}', which it names, is missing beside it: download that too")

@@ -134,11 +134,11 @@ _FUNCTIONS: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch", "device"): lambda *_: None,
-    ("torch", "Size"): tuple,
-    # TorchScript's typed lists and dicts: the value without its type
-    ("torch.jit._pickle", "build_intlist"): list,
-    ("torch.jit._pickle", "build_doublelist"): list,
-    ("torch.jit._pickle", "build_boollist"): list,
-    ("torch.jit._pickle", "build_tensorlist"): list,
+    ("torch", "Size"): _first,
+    # TorchScript's typed lists and dicts: the value without its type, not a copy, of which a file could ask many
+    ("torch.jit._pickle", "build_intlist"): _first,
+    ("torch.jit._pickle", "build_doublelist"): _first,
+    ("torch.jit._pickle", "build_boollist"): _first,
+    ("torch.jit._pickle", "build_tensorlist"): _first,
     ("torch.jit._pickle", "restore_type_tag"): _first,
 }
