@@ -26,11 +26,12 @@ from tests.data.cifar_files import FINE, write_cifar10_python
 from tests.drawn import SMALL, draw
 from tests.in_process import share_encoders
 from zeroshot import Trainer, load_image, load_model, pipeline
-from zeroshot.api import Pipeline
-from zeroshot.config.arguments import dataset_config, prompt_config
+from zeroshot.config.arguments import dataset_config, prompt_config, run_config
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.encoder import Encoder
 from zeroshot.models.preprocess import Preprocessing
+from zeroshot.runs.folder import holds
+from zeroshot.stages.pipeline import Pipeline
 
 LABELS = ["cat", "向日葵", "bird's nest", "a, b", "1e3", "fire_truck"]
 
@@ -200,7 +201,7 @@ def test_a_loaded_model_encodes_to_unit_vectors(config_dir: Path, pictures: NDAr
     for wrong in (pictures[0], listed[0], "a.png"):
         with pytest.raises(ZeroshotError, match="takes a list of images"):
             clip.encode_image(wrong)  # type: ignore[arg-type]
-    with pytest.raises(ZeroshotError, match="takes a list of texts"):
+    with pytest.raises(ZeroshotError, match="takes several texts"):
         clip.encode_text("cat")
 
 
@@ -415,3 +416,81 @@ def test_threads_that_share_a_pipeline_get_their_own_answers(classifier: Pipelin
 
     with ThreadPoolExecutor(8) as pool:
         assert [wrong for each in pool.map(call, range(8)) for wrong in each] == []
+
+
+def test_the_callers_own_mapping_is_not_changed_and_may_hold_a_path(small_weights: Path) -> None:
+    own = {**asdict(SMALL), "weights": {"path": small_weights}}
+    settings = ("cpu", "other.pt", None, None, None, None)
+    assert run_config(own, None, None, *settings)["model"]["weights"]["path"] == "other.pt"
+    assert own["weights"] == {"path": small_weights}
+    assert run_config(own, None, None, "cpu", None, None, None, None, None)["model"]["weights"]["path"] == str(
+        small_weights
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"device": 0}, "device=0: give one of ascend, auto, cpu, gpu"),
+        ({"model": "5"}, "model=5 does not exist"),
+        ({"model": None}, "model=None: give the name of a model"),
+        ({"prompt": 5}, "prompt=5: give the name of a prompt set"),
+        ({"prompt": Path("nowhere.yaml")}, "nowhere.yaml can't be read"),
+        ({"candidate_labels": np.array("cat")}, "candidate_labels is of type ndarray"),
+        ({"candidate_labels": ["t_shirt", "t shirt"], "prompt": "photo"}, "0 «t_shirt» and 1 «t shirt» are equal"),
+    ],
+)
+def test_an_argument_of_another_type_is_one_line(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ZeroshotError, match=re.escape(said)):
+        pipeline(**{"model": "clip_tiny", **given})
+
+
+def test_labels_with_the_same_tokens_are_refused(pictures: NDArray[np.uint8]) -> None:
+    classifier = pipeline(model="clip_tiny", candidate_labels=["blue’s circle", "blue's circle"], device="cpu")
+    with pytest.raises(ZeroshotError, match="have the same tokens"):
+        classifier(pictures[0])
+
+
+def test_an_interrupt_before_the_run_leaves_no_lock(
+    cifar: Path, config_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    trainer = Trainer(model="small", eval_dataset=cifar, config_dir=config_dir)
+    monkeypatch.setattr("zeroshot.api.log_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.evaluate()
+    [folder] = (tmp_path / "outputs").glob("*/*")
+    assert not holds(folder)
+
+
+def test_predictions_are_returned_where_results_cannot_be_written(
+    config_dir: Path,
+    pictures: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results.txt").mkdir()
+    predicted = Trainer(model="small", config_dir=config_dir).predict(pictures[0], candidate_labels=LABELS)
+    assert len(predicted[0]) == len(LABELS)
+    assert "./results.txt can't be written" in caplog.text
+
+
+def test_a_trainer_predicts_among_classes_of_which_two_are_known_to_be_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wnid in ("n03773504", "n04008634", "n01440764"):  # missile, missile, tench
+        (tmp_path / "set" / wnid).mkdir(parents=True)
+        Image.new("RGB", (8, 8), "teal").save(tmp_path / "set" / wnid / "a.png")
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    own = "defaults: [image_folder, _self_]\nname: mine\nclass_names: package:data/imagenet_classes.txt\nroot: set\n"
+    (tmp_path / "own" / "dataset" / "mine.yaml").write_text(own)
+    trainer = Trainer(model="clip_tiny", eval_dataset="mine", config_dir=tmp_path / "own", device="cpu")
+    predicted = trainer.predict(tmp_path / "set" / "n01440764" / "a.png")
+    assert sorted(each["label"] for each in predicted[0]) == ["missile", "missile", "tench"]
+    assert "have equal texts: only the first can be predicted" in caplog.text

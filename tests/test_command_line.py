@@ -295,6 +295,9 @@ def test_an_override_that_hydra_cannot_read_is_refused_with_a_spelling_that_work
 def test_a_list_of_choices_is_refused_since_hydra_would_merge_them(group: str) -> None:
     with pytest.raises(ZeroshotError, match=f"{group} is one choice: type -m {group}=a,b to run a job for each"):
         check_overrides([f"{group}=[a,b]"])
+    for number in ("5", "null", "true"):
+        with pytest.raises(ZeroshotError, match=f"{group} is a name; see --help"):
+            check_overrides([f"{group}={number}"])
     check_overrides([f"{group}=a,b"])
 
 

@@ -1,4 +1,4 @@
-"""Zero-shot image classification with CLIP on MindSpore."""
+"""Zero-shot image classification with CLIP, SigLIP and Chinese-CLIP on MindSpore."""
 
 import os
 from typing import TYPE_CHECKING, Any

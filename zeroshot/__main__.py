@@ -35,7 +35,7 @@ def main() -> int:
             status = command(sys.argv[1:])
     except KeyboardInterrupt:
         print("interrupted; finished work is kept", file=sys.stderr)  # noqa: T201
-    except ZeroshotError as error:
+    except (ZeroshotError, OSError) as error:  # of the system: a full disk, for one
         if full_errors():
             raise
         print(error, file=sys.stderr)  # noqa: T201

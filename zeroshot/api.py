@@ -3,25 +3,26 @@
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zeroshot import progress, run
-from zeroshot.config.arguments import DataChoice, ModelChoice, PromptChoice, dataset_config, prompt_config, run_config
+from zeroshot import run
+from zeroshot.config.arguments import DataChoice, ModelChoice, PromptChoice, dataset_config, run_config
 from zeroshot.config.named import names
 from zeroshot.config.validate import checked
 from zeroshot.data.image_source import Source, load_image  # noqa: F401 - one of the public names
 from zeroshot.errors import ZeroshotError
-from zeroshot.runs.folder import PREDICTION_TEXT, claim, whole_file
+from zeroshot.runs.folder import PREDICTION_TEXT, claim, release
 from zeroshot.runs.log import log_file, log_to_terminal
-from zeroshot.runs.prediction_files import paragraph
+from zeroshot.runs.prediction_files import write_prediction_text
 from zeroshot.runs.record import Record
-from zeroshot.scoring.classifier import Classifier, Images, Scores, Templates, as_list
-from zeroshot.scoring.labels import parse_labels, parse_top_k
+from zeroshot.scoring.classifier import Images, Scores, as_list
+from zeroshot.scoring.labels import check_distinct
+from zeroshot.scoring.prompts import Spelling
 from zeroshot.stages.dataset import load_dataset
-from zeroshot.stages.encoder import load_new_model, warn_of_texts
+from zeroshot.stages.encoder import load_new_model
+from zeroshot.stages.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from zeroshot.devices.pool import EncoderPool
@@ -54,11 +55,11 @@ def load_model(
 
     Args:
         model: the name of a model in `conf/model/` or in `config_dir`, or a mapping of the keys of `model:`.
-        weights: a file or a folder of your own, or hf:ORG/NAME, instead of the model's download.
-        device: "auto" (Ascend where there is one, else the CPU), "cpu", "ascend" or "gpu"; one a process.
+        weights: a file or a folder of your own, or hf:ORG/NAME or ms:ORG/NAME, instead of the model's download.
+        device: "auto" (Ascend where there is one, else the CPU), "cpu", "ascend" or "gpu"; a process can use only one.
         dtype: "float32", "float16" or "bfloat16"; None is float32 on a CPU and float16 elsewhere.
         interpolation: "bicubic" or "bilinear"; None is the model's own, bicubic for OpenAI's.
-        batch_size: images that are encoded at once.
+        batch_size: images that are encoded at once; None is the device's default.
         workers: threads that read and resize images.
         device_count: how many devices encode, or "all"; None is one. More than one through Ray.
         device_cluster: "auto" or the address of a running Ray cluster; None is this machine.
@@ -105,66 +106,6 @@ def pipeline(
     _check_task(task)
     settings = (weights, dtype, interpolation, batch_size, workers, device_count, device_cluster)
     return Pipeline(run_config(model, prompt, config_dir, device, *settings), candidate_labels, top_k, config_dir)
-
-
-class Pipeline:
-    """What `pipeline` returns. Safe to call from several threads; pickled, it loads its model again.
-
-    Args:
-        config: the plain config of model, prompts and device.
-        candidate_labels, top_k, config_dir: as for `pipeline`.
-    """
-
-    def __init__(
-        self,
-        config: dict[str, Any],
-        candidate_labels: Sequence[str] | None = None,
-        top_k: int | None = None,
-        config_dir: str | Path | None = None,
-    ) -> None:
-        self._arguments = (config, candidate_labels, top_k, config_dir)
-        built = checked(config)
-        self._labels = None if candidate_labels is None else parse_labels(candidate_labels, "candidate_labels")
-        self._top_k = parse_top_k(top_k)
-        self._prompt = Templates(tuple(built.prompt.templates), built.prompt.class_names.value)
-        loaded = load_new_model(built.model, built.device)
-        track = partial(progress.track, description=built.model.name)
-        self._classifier = Classifier(loaded.encoder, partial(warn_of_texts, loaded), track)
-
-    def __reduce__(self) -> tuple[type["Pipeline"], tuple[Any, ...]]:
-        return Pipeline, self._arguments
-
-    def __call__(
-        self,
-        images: Images,
-        candidate_labels: Sequence[str] | None = None,
-        *,
-        top_k: int | None = None,
-        prompt: PromptChoice | None = None,
-    ) -> list[Scores]:
-        """A list an image of `{"score", "label"}`, best first.
-
-        The scores are softmax(logit scale × cosine) over all the labels, so that they sum to 1 where `top_k` is None;
-        those of a SigLIP are a probability of each label for itself.
-
-        Args:
-            images: one image or several: PIL image, path, URL or uint8 array [H, W, 3]; also uint8 [N, H, W, 3].
-            candidate_labels, top_k, prompt: instead of those that the pipeline was built with.
-
-        Raises:
-            ZeroshotError: there are no labels, or an image can't be read.
-        """
-        labels = self._labels if candidate_labels is None else parse_labels(candidate_labels, "candidate_labels")
-        if labels is None:
-            raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …]")
-        count = self._top_k if top_k is None else parse_top_k(top_k)
-        templates = self._prompt if prompt is None else self._templates(prompt)
-        return self._classifier.classify(as_list(images), labels, templates, count or len(labels))
-
-    def _templates(self, prompt: PromptChoice) -> Templates:
-        config, _, _, config_dir = self._arguments
-        chosen = checked(config | {"prompt": prompt_config(prompt, config_dir)}).prompt
-        return Templates(tuple(chosen.templates), chosen.class_names.value)
 
 
 class Trainer:
@@ -230,8 +171,11 @@ class Trainer:
         name = checked(config).model.name
         request = run.Request(config, [], {"python": self._code(dataset)})
         folder = claim(Path("outputs", f"{time.strftime('%Y-%m-%d/%H-%M-%S')}_{name}"))
-        with log_file(folder):
-            return run.run_in_folder(request, folder)
+        try:
+            with log_file(folder):
+                return run.run_in_folder(request, folder)
+        finally:
+            release(folder)
 
     def predict(
         self, input_data: Images, candidate_labels: Sequence[str] | None = None, top_k: int | None = None
@@ -247,19 +191,28 @@ class Trainer:
         if candidate_labels is None and self._dataset is None:
             raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …], or eval_dataset=")
         images = as_list(input_data)
-        labels = self._class_names() if candidate_labels is None else candidate_labels
         if self._pipeline is None:
             self._pipeline = Pipeline(self._config, config_dir=self._config_dir)
-        predictions = self._pipeline(images, labels, top_k=top_k)
-        with whole_file(Path(PREDICTION_TEXT), errors="backslashreplace") as file:
-            for number, (image, scores) in enumerate(zip(images, predictions, strict=True), start=1):
-                file.write(paragraph({"image": _name(image, number), "scores": scores}) + "\n")
-        log.info("output result is saved at ./%s", PREDICTION_TEXT)
+        if candidate_labels is not None:
+            predictions = self._pipeline(images, candidate_labels, top_k=top_k)
+        else:
+            prompt = self._pipeline.prompt
+            predictions = self._pipeline.classify(images, self._class_names(prompt.spelling), prompt, top_k)
+        pairs = enumerate(zip(images, predictions, strict=True), start=1)
+        named = [{"image": _name(image, number), "scores": scores} for number, (image, scores) in pairs]
+        try:
+            write_prediction_text(Path(PREDICTION_TEXT), named)
+            log.info("output result is saved at ./%s", PREDICTION_TEXT)
+        except OSError as error:
+            log.warning("./%s can't be written (%s)", PREDICTION_TEXT, error.strerror or error)
         return predictions
 
-    def _class_names(self) -> list[str]:
+    def _class_names(self, spelling: Spelling) -> list[str]:
         if self._classes is None:
-            self._classes = list(load_dataset(self._checked.dataset).classes)
+            data = load_dataset(self._checked.dataset)
+            for line in check_distinct(data.classes, spelling, data.name, data.known_duplicates):
+                log.warning("%s: %s", data.name, line)
+            self._classes = list(data.classes)
         log.info("candidate_labels: the %d classes of %s", len(self._classes), self._checked.dataset.name)
         return self._classes
 

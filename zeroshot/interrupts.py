@@ -28,7 +28,7 @@ def handled() -> Iterator[None]:
     """Makes Ctrl-C and SIGTERM a KeyboardInterrupt in the main thread; a second one while one waits ends the process.
 
     Within another `handled`, in another thread than the main one, or where somebody else handles SIGTERM, such as a
-    launcher, it changes nothing.
+    launcher, no handler is set.
     """
     global _active, _pending
     in_main_thread = threading.current_thread() is threading.main_thread()

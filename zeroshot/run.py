@@ -16,7 +16,6 @@ from zeroshot.runs.record import Record, read_record, start_record, write_record
 from zeroshot.stages.result import StageResult
 
 WITH_FOLDER = {"eval": "evaluate", "predict": "predict"}  # the modules of `zeroshot.stages` by the stage's name
-WITHOUT_FOLDER = ("report", "download", "convert", "check", "models")
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +54,8 @@ def run_in_folder(request: Request, folder: Path) -> Record:
         ZeroshotError: something of the input can't be used, or a file can't be written.
         KeyboardInterrupt: the run was interrupted.
     """
-    record = start_record(request.config, request.overrides) | request.repeat
     try:
+        record = start_record(request.config, request.overrides) | request.repeat
         try:
             config = checked(request.config)
             result: StageResult = import_module(f"zeroshot.stages.{WITH_FOLDER[config.stage.name]}").run(config)

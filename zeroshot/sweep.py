@@ -24,6 +24,8 @@ failed = False  # whether a run of this process failed
 FAILED = "failed"  # the file in a temporary folder that says so, since a launcher's jobs are other processes
 LOCK = ".lock"  # of a sweep's folder, while it is read and written
 
+log = logging.getLogger(__name__)
+
 
 class Folders(Callback):
     """Gives each run and each sweep a folder that no other has, and keeps a sweep's table up to date."""
@@ -95,9 +97,9 @@ def _shut_ray_of_launcher(config: DictConfig) -> None:
 
 def register_resolvers() -> None:
     """Registers the resolvers of our YAML files, `zeroshot_home` and `job_folder`, with OmegaConf."""
-    from zeroshot.config.paths import home
+    from zeroshot.config.paths import register_home
 
-    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+    register_home()
     OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
@@ -187,7 +189,10 @@ def print_table(sweep: Path) -> None:
     from zeroshot import report
     from zeroshot.runs import table
 
-    write_table(sweep)
+    try:
+        write_table(sweep)
+    except OSError as error:
+        log.warning("%s: the table can't be written (%s)", sweep, error.strerror or error)
     report.draw_sweep(sweep)
     print(table.format_table(sweep), end="")  # noqa: T201
     print(f"the sweep: {sweep}")  # noqa: T201
@@ -228,7 +233,7 @@ def _one_line_error(key: str) -> Iterator[None]:
     """Ends the command with one line where a folder can't be made: Hydra makes a warning of a callback's error."""
     try:
         yield
-    except (OSError, ZeroshotError) as error:
+    except (OSError, ValueError, ZeroshotError) as error:
         sys.stderr.write(f"{error}: choose another folder with {key}=FOLDER\n")
         raise SystemExit(1) from error
 

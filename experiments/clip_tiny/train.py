@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from zeroshot.data.shapes import COLOURS, FINE, SHAPES, UNSEEN, draw
-from zeroshot.models.architecture import VOCABULARY, Architecture, Tensors
+from zeroshot.models.architecture import OPENAI_MEAN, OPENAI_STD, VOCABULARY, Architecture, Tensors
 from zeroshot.models.checkpoints.save import save
-from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.tokenizer import EOT, Tokenizer
 from zeroshot.models.towers import MASKED, ImageTower, TextTower
 from zeroshot.scoring.prompts import fill_templates
@@ -124,7 +124,7 @@ class Captions:
 
     def __init__(self, recipe: Recipe) -> None:
         prompts = [OmegaConf.load(file) for file in sorted((ROOT / "conf/prompt").glob("*.yaml"))]
-        self.forms = list(dict.fromkeys(form for prompt in prompts for form in prompt.templates))
+        self.forms = list(dict.fromkeys(form for prompt in prompts for form in prompt.templates if form.isascii()))
         self.forms += [form for form in recipe.captions if form not in self.forms]
         self.colours = [[form.replace("{}", colour) for form in recipe.colour_names] for colour in COLOURS]
         names = [*(FINE[label] for label in SEEN), *(name for some in self.colours for name in some), *SHAPES]

@@ -173,7 +173,14 @@ def test_a_data_set_without_its_root_says_how_to_give_it() -> None:
 
 @pytest.mark.parametrize(
     ("root", "name"),
-    [("my/photos", "photos"), ("photos/", "photos"), ("imagenet/val", "imagenet/val"), ("a/b/Test", "b/Test")],
+    [
+        ("my/photos", "photos"),
+        ("photos/", "photos"),
+        ("imagenet/val", "imagenet/val"),
+        ("a/b/Test", "b/Test"),
+        ("a/b/..", "a"),
+        ("/", "/"),
+    ],
 )
 def test_a_data_set_of_ones_own_has_the_name_of_its_folder(root: str, name: str) -> None:
     assert composed("dataset=image_folder", f"dataset.root={root}").dataset.name == name
@@ -186,10 +193,29 @@ def test_a_data_set_that_has_a_name_keeps_it() -> None:
 
 @pytest.mark.parametrize(
     ("templates", "name"),
-    [('["a photo of a {}."]', "photo"), ('["the {}"]', "the {}"), ('["a {}","the {}"]', "2 own templates")],
+    [('["a photo of a {}."]', "photo"), ('["the {}"]', "the {}"), ('["a {}","the {}"]', "a {} and 1 more")],
 )
 def test_changed_templates_do_not_have_the_name_of_the_set(templates: str, name: str) -> None:
     assert composed("prompt=photo", f"prompt.templates={templates}").prompt.name == name
+
+
+def test_another_spelling_of_class_names_is_in_the_name_too() -> None:
+    assert composed("prompt=photo", "prompt.class_names=raw").prompt.name == "photo, class names raw"
+    assert composed("prompt=mindformers", "prompt.class_names=raw").prompt.name == "mindformers"
+
+
+@pytest.mark.parametrize(
+    ("family", "override", "said"),
+    [
+        ("clip_vit_b_32", "model.context_length=78", "clip reads 77 at most"),
+        ("clip_vit_b_32", "model.vocabulary=1000", "the tokenizer of clip has 49408"),
+        ("chinese_clip_vit_b_16", "model.context_length=513", "chinese_clip reads 512 at most"),
+        ("chinese_clip_vit_b_16", "model.vocabulary=49408", "the tokenizer of chinese_clip has 21128"),
+    ],
+)
+def test_a_text_tower_that_its_tokenizer_does_not_fit_is_refused(family: str, override: str, said: str) -> None:
+    with pytest.raises(ZeroshotError, match=said):
+        composed(f"model={family}", override)
 
 
 @pytest.mark.parametrize("base", ["clip_vit_b_32", "laion2b_vit_l_14"])

@@ -18,7 +18,8 @@ from PIL import Image
 
 from zeroshot.data.read_image import open_image
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.preprocess import LONG, OPENAI_MEAN, OPENAI_STD, Interpolation, resize_and_crop
+from zeroshot.models.architecture import OPENAI_MEAN, OPENAI_STD
+from zeroshot.models.preprocess import LONG, Interpolation, resize_and_crop
 
 FIXTURES = Path(__file__).parent / "fixtures"
 IMAGES = FIXTURES / "images"

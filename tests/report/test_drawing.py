@@ -15,6 +15,7 @@ from tests.report.made_runs import Pictures, embedded, evaluated, failed, image_
 from zeroshot import report
 from zeroshot.report import draw_index, draw_run, draw_sweep
 from zeroshot.runs import table
+from zeroshot.runs.folder import PAGE
 
 EVIL = "<script>alert(1)</script>"
 NAMES = [EVIL, 'a "quoted" & <b>bold</b> ${name} $x$', "{{ 7 * 7 }}", "向日葵", "bird's nest", "</style></script>"]
@@ -231,7 +232,7 @@ def test_a_failure_in_drawing_is_one_warning(tmp_path: Path, caplog: pytest.LogC
         assert draw_run(folder) is None
         assert draw_run(tmp_path / "nowhere") is None
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert str(folder / report.PAGE) in caplog.messages[0]
+    assert str(folder / PAGE) in caplog.messages[0]
 
 
 def test_a_library_that_is_missing_costs_a_warning_too(

@@ -120,7 +120,19 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     run_folder.write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        run_folder.write_text(path, "new \ud800")
+    with pytest.raises(RuntimeError), run_folder.whole_file(path) as file:
+        file.write("new")
+        raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_current_folder_is_claimed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    claimed = run_folder.claim(Path())
+    (claimed / run_folder.RECORD).write_text("{}")
+    run_folder.release(claimed)
+    other = run_folder.claim(Path())
+    run_folder.release(other)
+    assert (claimed, other) == (tmp_path / "here", tmp_path / "here-2")

@@ -49,7 +49,7 @@ def run(folder: Path, top1: float | None = 0.5, model: str = "tiny", prompt: str
         }
         hits = int(4 * top1)
         run_folder.write_csv(
-            folder / "per_class.csv", ("class", "recall"), [("cat", f"{top1:.6f}"), ("dog", "1.000000")]
+            folder / "per_class.csv", ("class", "recall", "id"), [("cat", f"{top1:.6f}", 0), ("dog", "1.000000", 1)]
         )
         found = [(place, "cat" if place < hits else "dog") for place in range(4)]
         run_folder.write_csv(folder / "predictions.csv", ("index", "prediction_id"), found)
@@ -191,3 +191,13 @@ def test_a_folder_without_a_run_is_refused(zeroshot: Command, tmp_path: Path) ->
     done = zeroshot("stage=report", "stage.compare=a")
     assert done.returncode == 1
     assert "stage.compare='[FOLDER,FOLDER]'" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"caf\xe9,a\n1,2\n", b"finished;stage;model\n1;2;3\n", b'"' + b"x" * 200_000])
+def test_an_index_that_is_another_file_is_a_warning_and_stays(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "index.csv").write_bytes(content)
+    index.add(run(tmp_path / "a"), tmp_path)
+    assert "index.csv" in caplog.text
+    assert (tmp_path / "index.csv").read_bytes().startswith(content)

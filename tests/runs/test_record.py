@@ -65,3 +65,12 @@ def test_published_figures_are_of_models_and_prompts_that_exist() -> None:
     for entry in run_record.published():
         assert entry["top1"].keys() <= known_models().keys()
         assert prompt_templates(entry["prompt"])
+
+
+def test_a_path_that_is_not_utf_8_is_recorded(tmp_path: Path) -> None:
+    config = {"dataset": {"root": "caf\udce9"}}
+    assert len(run_record.digest(config)) == 16
+    run_record.write_record(tmp_path, {"schema": 1, "config": config})
+    read = run_record.read_record(tmp_path)
+    assert read is not None
+    assert read["config"] == config

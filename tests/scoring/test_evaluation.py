@@ -63,3 +63,13 @@ def test_class_embeddings_do_not_depend_on_the_block_of_texts(block: int, monkey
     monkeypatch.setattr("zeroshot.scoring.class_embeddings.TEXTS_PER_BLOCK", block)
     found = embed_classes(AxisEncoder(), ["2", "0", "1"], ["{}", "a {}"])
     assert found.tolist() == AXES[[2, 0, 1]].tolist()
+
+
+def test_a_batch_of_which_no_image_can_be_read_is_left_out() -> None:
+    class Unreadable(AxisEncoder):
+        def feature_batches(self, images: Sequence[Any]) -> Iterator[FeatureBatch]:
+            yield FeatureBatch(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), {})
+            yield FeatureBatch(np.array([1]), AXES[[2]], {})
+
+    found = evaluate(Unreadable(), [None, None], np.array([0, 2]), ["0", "1", "2", "3"], ["a {}."])
+    assert (found.labels.tolist(), found.ranking.places.tolist(), found.metrics.top1) == ([2], [1], 1.0)

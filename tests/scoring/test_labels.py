@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zeroshot.errors import ZeroshotError
+from zeroshot.models.chinese_tokenizer import ChineseTokenizer
+from zeroshot.models.tokenizer import Tokenizer
 from zeroshot.scoring.labels import (
     check_distinct,
+    check_tokens,
     equal_classes,
     few_letters,
     parse_labels,
@@ -48,7 +51,8 @@ def test_any_ordered_collection_of_text_is_a_list_of_labels(labels: Any) -> None
         ({"cat": 1}, "of type dict"),
         (5, "of type int"),
         (None, "of type NoneType"),
-        (np.array(5), "of type int"),
+        (np.array(5), "of type ndarray"),
+        (np.array("cat"), "of type ndarray"),
         ([1, 2], "has 1 of type int"),
         (["cat", None], "has None of type NoneType"),
         (np.array([1.5]), "of type float"),
@@ -135,3 +139,24 @@ def test_equal_classes_are_those_whose_normalised_texts_are_equal(names: list[st
     equal = {(a, b) for ids in equal_classes(names, "spaces") for a in ids for b in ids if a < b}
     pairs = {(a, b) for b in range(len(names)) for a in range(b) if normal(names[a]) == normal(names[b])}
     assert equal == pairs
+
+
+@pytest.mark.parametrize(
+    ("tokens", "names", "named"),
+    [
+        (Tokenizer().ids, ["bird’s nest", "dog", "bird's nest"], "0 «bird’s nest» and 2 «bird's nest»"),
+        (Tokenizer().ids, ["caf&eacute;", "café"], "0 «caf&eacute;» and 1 «café»"),
+        (ChineseTokenizer(52).ids, ["猫", "龘", "靐"], "1 «龘» and 2 «靐»"),
+        (ChineseTokenizer(52).ids, ["café", "cafe"], "0 «café» and 1 «cafe»"),
+    ],
+)
+def test_labels_that_a_tokenizer_makes_equal_are_refused(tokens: Any, names: list[str], named: str) -> None:
+    check_distinct(names, "raw", "labels")
+    for templates in (["{}"], ["a photo of a {}.", "the {}"]):
+        with pytest.raises(ZeroshotError, match=f"^{named} have the same tokens"):
+            check_tokens(names, templates, "raw", tokens)
+
+
+def test_labels_that_tokenizers_tell_apart_and_known_duplicates_are_taken() -> None:
+    for tokenizer in (Tokenizer(), ChineseTokenizer(52)):
+        check_tokens(["cat", "cats", "missile", "missile", "红_猫"], ["{}"], "raw", tokenizer.ids)

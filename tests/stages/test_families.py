@@ -1,6 +1,7 @@
 """Chinese-CLIP and SigLIP through the stages: weights, tokenizers, scores, warnings, and errors of wrong pairings."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from safetensors.numpy import save_file
 from tests.conftest import Command
 from tests.drawn import SMALL, draw
 from zeroshot import pipeline
+from zeroshot.config.validate import checked
 from zeroshot.data import class_names
 from zeroshot.errors import ZeroshotError
 from zeroshot.models.architecture import Architecture
@@ -23,7 +25,10 @@ from zeroshot.models.checkpoints.load import load
 from zeroshot.models.checkpoints.settings import Settings
 from zeroshot.models.checkpoints.tensor_names import NAME_MAPS
 from zeroshot.models.drawn import CHINESE_CLIP, SIGLIP
+from zeroshot.runs.record import read_record
 from zeroshot.scoring.labels import few_letters
+from zeroshot.stages import encoder as stage
+from zeroshot.stages.inputs import are_unchanged
 
 TOKENIZER = Path(__file__).parents[1] / "models" / "fixtures" / "siglip2" / "tokenizer.json"
 SMALL_SIGLIP = replace(SIGLIP, vocabulary=1000)  # the tokenizer's
@@ -228,3 +233,42 @@ def test_siglip_without_a_tokenizer_or_with_another_one_ends_in_a_line(
     done = zeroshot(*given)
     assert done.returncode == 1
     assert "has 1001 tokens, where the weights have 1000: put the tokenizer of small_siglip there" in done.stderr
+
+
+def test_another_tokenizer_is_another_model(
+    zeroshot: Command, folder: Path, cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "siglip", tmp_path / "siglip")
+    monkeypatch.setattr(stage, "_last", None)
+    given = ("--config-dir", str(folder), "device=cpu", "model=small_siglip", f"model.weights.path={tmp_path}/siglip")
+    done = zeroshot(*given, "stage=eval", f"dataset.root={cifar}", "prompt=plain", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    record = read_record(tmp_path / "out")
+    assert record is not None
+    assert are_unchanged(record)
+    file = tmp_path / "siglip" / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8"))), encoding="utf-8")
+    assert not are_unchanged(record)
+    config = checked(record["config"])
+    first = stage.load_model(config.model, config.device)
+    assert stage.load_model(config.model, config.device) is first
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")), indent=1), encoding="utf-8")
+    assert stage.load_model(config.model, config.device) is not first
+
+
+def test_a_tokenizer_beside_the_converted_file_is_never_replaced(
+    zeroshot: Command, folder: Path, tmp_path: Path
+) -> None:
+    save_file(draw(SMALL_SIGLIP), tmp_path / "mine.bin.safetensors")
+    shutil.copyfile(TOKENIZER, tmp_path / "mine.bin.tokenizer.json")
+    (tmp_path / "other.tokenizer.json").write_text("{}")
+    given = ("--config-dir", str(folder), "stage=convert", "model=small_siglip")
+    own = f"model.weights.path={tmp_path}/mine.bin.safetensors"
+    done = zeroshot(*given, own, "stage.output=other.safetensors")
+    assert done.returncode == 1
+    assert "other.tokenizer.json, where the tokenizer would be copied, exists" in done.stderr
+    assert not (tmp_path / "other.safetensors").exists()
+    os.link(tmp_path / "mine.bin.tokenizer.json", tmp_path / "third.tokenizer.json")
+    done = zeroshot(*given, own, "stage.output=third.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "third.tokenizer.json").read_bytes() == TOKENIZER.read_bytes()

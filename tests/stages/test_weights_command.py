@@ -169,3 +169,10 @@ def test_a_model_trained_with_gelu_is_not_scored_with_quick_gelu(
     assert "type model.activation=gelu" in done.stderr
     done = small("model=small", f"model.weights.path={path}", "model.activation=gelu", "hydra.run.dir=out2")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("given", ["model.weights.path=nowhere.pt", "dataset.root=nowhere"])
+def test_a_download_does_not_claim_what_is_not_there(given: str, zeroshot: Command) -> None:
+    done = zeroshot("stage=download", "model=clip_tiny", given)
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr

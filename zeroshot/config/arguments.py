@@ -1,6 +1,7 @@
 """The arguments of `load_model`, `pipeline` and `Trainer` → the config that the command line would compose."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from zeroshot.errors import ZeroshotError
 from zeroshot.scoring.prompts import PLACEHOLDER
 
 ModelChoice = str | Mapping[str, Any]
-PromptChoice = str | Sequence[str] | Mapping[str, Any]
+PromptChoice = str | Path | Sequence[str] | Mapping[str, Any]
 DataChoice = str | Path
 
 
@@ -36,12 +37,17 @@ def run_config(
     Raises:
         ZeroshotError: a choice does not exist, or its file can't be read.
     """
+    if not isinstance(model, str | Mapping):
+        raise ZeroshotError(f"model={model!r}: give the name of a model or a mapping of the keys of model:")
+    if not isinstance(device, str):
+        raise ZeroshotError(f"device={device!r}: give one of {', '.join(names('device'))}")
     choices = {"dataset": "shapes", "device": device.lower(), "stage": "eval"}
     values: dict[str, Any] = {}
     if isinstance(model, str):
         choices["model"] = model
     else:
-        values["model"] = {"name": "own", "weights": {}} | dict(model)
+        values["model"] = {"name": "own", "weights": {}} | _plain(model)
+    prompt = os.fspath(prompt) if isinstance(prompt, os.PathLike) else prompt
     if isinstance(prompt, str) and _is_name(prompt):
         choices["prompt"] = prompt
     elif prompt is not None:
@@ -57,8 +63,12 @@ def prompt_config(prompt: PromptChoice, config_dir: str | Path | None = None) ->
     """The prompt set of a name, a YAML file, one template or several, or a mapping of its keys."""
     own = {"name": "own", "class_names": "raw"}
     if isinstance(prompt, Mapping):
-        return own | dict(prompt)
+        return own | _plain(prompt)  # type: ignore[no-any-return]
+    if isinstance(prompt, os.PathLike):
+        prompt = os.fspath(prompt)
     if not isinstance(prompt, str):
+        if not isinstance(prompt, Iterable):
+            raise ZeroshotError(f"prompt={prompt!r}: give the name of a prompt set, a template, or a list of them")
         return own | {"templates": list(prompt)}
     if PLACEHOLDER in prompt:
         return own | {"templates": [prompt]}
@@ -81,6 +91,15 @@ def dataset_config(given: DataChoice, config_dir: str | Path | None = None) -> d
             known = ", ".join([*names("dataset"), *dataset_names_by_folder()])
             raise ZeroshotError(f"eval_dataset={given} is not a folder or CSV file here, nor one of {known}")
     return compose({"dataset": name}, values, config_dir)["dataset"]  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    """A copy of the caller's own mapping, with paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _is_name(prompt: str) -> bool:

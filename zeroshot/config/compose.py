@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from zeroshot.config.explain import explain
 from zeroshot.config.named import name_own_choices, names
-from zeroshot.config.paths import expand_path, home, source_folder
+from zeroshot.config.paths import expand_path, register_home, source_folder
 from zeroshot.config.schema import Config
 from zeroshot.config.validate import resolved
 from zeroshot.errors import ZeroshotError, double_quoted
@@ -32,7 +32,7 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for path in source_folder("experiments").glob("*.yaml"):
         store.store(group="experiment", name=path.stem, package="_global_", node=OmegaConf.load(path))
-    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+    register_home()
 
 
 def compose(
@@ -53,7 +53,7 @@ def compose(
         if not NAME.fullmatch(name):
             known = ", ".join(names(group))
             raise ZeroshotError(f"{group}={name} does not exist; choose one of {known}, or give config_dir=FOLDER")
-        overrides.append(f"{group}={name}")
+        overrides.append(f"{group}={double_quoted(name)}")  # a name may be a number
     if config_dir is not None:
         folder = expand_path(str(config_dir))
         if not folder.is_dir():

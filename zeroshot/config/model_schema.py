@@ -5,6 +5,8 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from zeroshot.models.architecture import CONTEXT_LENGTH, OPENAI_MEAN, OPENAI_STD, VOCABULARY
+
 
 class Interpolation(Enum):
     """The filter that resizes images."""
@@ -85,16 +87,14 @@ class Model:
     text_heads: int | None = None
     vision_mlp_width: int | None = None  # null: four times the width
     text_mlp_width: int | None = None
-    vocabulary: int = 49408  # tokens
-    context_length: int = 77  # tokens of a text at most
+    vocabulary: int = VOCABULARY  # tokens
+    context_length: int = CONTEXT_LENGTH  # tokens of a text at most
     language: Language = Language.English
     pad_token: str | None = None  # with which a SigLIP's tokenizer fills texts up
     score: Score = Score.softmax
     interpolation: Interpolation = Interpolation.bicubic
     activation: Activation = Activation.quick_gelu
-    mean: list[float] = field(
-        default_factory=lambda: [0.48145466, 0.4578275, 0.40821073]
-    )  # of pixels, as fractions of 1
-    std: list[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])
+    mean: list[float] = field(default_factory=lambda: list(OPENAI_MEAN))  # of pixels, as fractions of 1
+    std: list[float] = field(default_factory=lambda: list(OPENAI_STD))
     resize: Resize = Resize.shortest
     weights: Weights = field(default_factory=Weights)

@@ -1,5 +1,6 @@
 """The names of models, data sets and prompt sets: those of `conf/`, read without Hydra, and those of own ones."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,28 +81,32 @@ def dataset_names_by_folder() -> dict[str, str]:
 
 def prompt_templates(name: str) -> list[str]:
     """The templates of a prompt set of `conf/prompt/`."""
-    return list(OmegaConf.load(source_folder("conf") / "prompt" / f"{name}.yaml").templates)
+    return list(_prompt_file(name).templates)
+
+
+def _prompt_file(name: str) -> Any:
+    return OmegaConf.load(source_folder("conf") / "prompt" / f"{name}.yaml")
 
 
 def name_own_choices(config: dict[str, Any]) -> None:
-    """Names what is not as `conf/` has it: a data set in a folder or a file by that, changed templates as such.
+    """Names what is not as `conf/` has it: a data set in a folder or a file by that, changed prompts as such.
 
-    Two runs whose data or prompts differ so do not have the same name in a table. A config with mistakes is left to
-    `validate.checked`.
+    A table then shows what differs. A config with mistakes is left to `validate.checked`.
     """
     match config.get("dataset"):
         case {"name": name, "kind": kind, "root": str(root)} if name == kind and root != MISSING:
             config["dataset"]["name"] = _name_of_path(expand_path(root))
     match config.get("prompt"):
-        case {"name": name, "templates": [*templates]} if name in names("prompt"):
-            if templates != prompt_templates(name):
-                changed = str(templates[0]) if len(templates) == 1 else f"{len(templates)} own templates"
-                config["prompt"]["name"] = changed
+        case {"name": name, "templates": [first, *others], "class_names": spelling} if name in names("prompt"):
+            ours = _prompt_file(name)
+            if [first, *others] != list(ours.templates):
+                name = f"{first} and {len(others)} more" if others else str(first)
+            config["prompt"]["name"] = name if spelling == ours.class_names else f"{name}, class names {spelling}"
 
 
 def _name_of_path(path: Path) -> str:
     """A path's last part, with the folder above it where that is the name of a split."""
     from zeroshot.data.image_folder import SPLITS  # needs numpy
 
-    whole = path.absolute()
-    return f"{whole.parent.name}/{whole.name}" if whole.name.lower() in SPLITS else whole.name
+    whole = Path(os.path.abspath(path))  # without `..`
+    return f"{whole.parent.name}/{whole.name}" if whole.name.lower() in SPLITS else whole.name or str(whole)

@@ -32,10 +32,11 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Checks that Hydra's grammar can read the overrides, and that no list stands for one choice of a group.
+    """Checks that Hydra's grammar can read the overrides, and that the choice of a group is a name.
 
     Raises:
-        ZeroshotError: the first that it can't read, with a spelling that it can, or a list that Hydra would merge.
+        ZeroshotError: the first that it can't read, with a spelling that it can, or a choice that is no name; of a list
+            Hydra would merge the files.
     """
     parser = OverridesParser.create()
     for override in overrides:
@@ -45,9 +46,12 @@ def check_overrides(overrides: Sequence[str]) -> None:
             advice = f"type {quoted(override)}" if "=" in override else "type KEY=VALUE or GROUP=NAME; see --help"
             raise ZeroshotError(f"{override}: Hydra's grammar can't read this; {advice}") from error
         group, value = parsed.key_or_group, parsed.value()
-        if isinstance(value, list) and group in GROUPS:
-            jobs = ",".join(map(str, value))
-            raise ZeroshotError(f"{override}: {group} is one choice: type -m {group}={jobs} to run a job for each")
+        if group not in GROUPS or isinstance(value, str | dict) or parsed.is_sweep_override():
+            continue
+        advice = "a name; see --help"
+        if isinstance(value, list):
+            advice = f"one choice: type -m {group}={','.join(map(str, value))} to run a job for each"
+        raise ZeroshotError(f"{override}: {group} is {advice}")
 
 
 def quoted(override: str) -> str:

@@ -23,6 +23,13 @@ def expand_path(text: str) -> Path:
     return expanded(text)
 
 
+def register_home() -> None:
+    """Registers the resolver of `home` in our YAML files with OmegaConf."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("zeroshot_home", lambda: str(home()), replace=True)
+
+
 def home() -> Path:
     """The folder of downloaded weights and data and of stored image features: `$ZEROSHOT_HOME` or ~/.cache/zeroshot."""
     return expand_path(os.environ.get("ZEROSHOT_HOME") or "~/.cache/zeroshot")

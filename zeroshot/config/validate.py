@@ -11,10 +11,20 @@ from zeroshot.config.explain import explain
 from zeroshot.config.named import architecture, name_own_choices
 from zeroshot.config.schema import DATASETS, STAGES, Config, Device, Family, Model, Predict, Prompt, Report, Score
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.architecture import Architecture
+from zeroshot.models.architecture import (
+    BERT_POSITIONS,
+    BERT_VOCABULARY,
+    CONTEXT_LENGTH,
+    VOCABULARY,
+    Architecture,
+)
 
 USER_TEXTS = (("prompt", "templates"), ("stage", "images"), ("stage", "labels"))
 GROUPS = {"model": Model, "prompt": Prompt, "device": Device}
+TOKENIZERS = {  # tokens, and those of a text at most; SigLIP's is a file, which is checked when it is read
+    Family.clip: (VOCABULARY, CONTEXT_LENGTH),
+    Family.chinese_clip: (BERT_VOCABULARY, BERT_POSITIONS),
+}
 OPTIONAL_SIZES = ("vision_heads", "text_heads", "vision_mlp_width", "text_mlp_width")
 
 
@@ -106,6 +116,12 @@ def _check_model(model: Model) -> None:
     siglip = model.family is Family.siglip  # which leaves out pixels that do not fill a patch
     fits = siglip or model.image_size % model.patch_size == 0
     _check(fits, "model.image_size", model.image_size, multiple)
+    if model.family in TOKENIZERS:
+        vocabulary, longest = TOKENIZERS[model.family]
+        whose = f"the tokenizer of {model.family.value}"
+        _check(model.vocabulary == vocabulary, "model.vocabulary", model.vocabulary, f"{whose} has {vocabulary}")
+        length = model.context_length
+        _check(length <= longest, "model.context_length", length, f"{model.family.value} reads {longest} at most")
     sizes = architecture(model)
     same = not siglip or model.embed_dim == model.vision_width
     _check(same, "model.embed_dim", model.embed_dim, "SigLIP has no projection: it must be model.vision_width")

@@ -64,7 +64,7 @@ def connect(cluster: str | None, workers: int) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ZeroshotError("device.count needs Ray: pip install 'zeroshot-mindspore[ray]'") from error
+        raise ZeroshotError("device.count needs Ray: pip install 'ray>=2.40'") from error
     if ray.is_initialized():
         return ray
     options = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}

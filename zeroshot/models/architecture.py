@@ -8,10 +8,14 @@ if TYPE_CHECKING:  # the command line reads sizes without numpy
     import numpy as np
     from numpy.typing import NDArray
 
+# Of the pixels that OpenAI trained on, red, green, blue, as fractions of full intensity (openai/CLIP, `clip/clip.py`).
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 HEAD_WIDTH = 64  # unless an architecture says otherwise
 MLP_RATIO = 4
 VOCABULARY = 49408  # of OpenAI's CLIP
 CONTEXT_LENGTH = 77
+BERT_VOCABULARY = 21128  # of Chinese-CLIP, that of bert-base-chinese
 BERT_POSITIONS = 512  # rows of Chinese-CLIP's table of positions, of which the first `context_length` are used
 BERT_TOKEN_TYPES = 2  # of which the first is used
 

@@ -84,7 +84,7 @@ class Encoder:
         self._tensors = dict(tensors)  # of the towers that are not built yet
         if tokenizer is None and architecture.family != "clip":
             raise ZeroshotError(f"an encoder of the family {architecture.family} needs its tokenizer: give tokenizer=")
-        self.tokenizer: TextTokenizer = tokenizer or Tokenizer()
+        self.tokenizer: TextTokenizer = tokenizer or Tokenizer(architecture.context_length)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise ZeroshotError("an encoder can't be pickled: build it in each process, or send zeroshot.pipeline's object")

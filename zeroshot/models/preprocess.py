@@ -8,13 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zeroshot.data.read_image import to_rgb
+from zeroshot.models.architecture import OPENAI_MEAN, OPENAI_STD
 
 Interpolation = Literal["bicubic", "bilinear"]
 Resize = Literal["shortest", "squash"]
-
-# Of the pixels that OpenAI trained on, red, green, blue, as fractions of full intensity (openai/CLIP, `clip/clip.py`).
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 LONG = 16  # an enlarged image whose sides differ by more than this factor is resized only where it is cut out

@@ -54,7 +54,8 @@ class Tokenizer:
     merges are tried: a pair's rank and the id that it becomes are the same number, so words are merged as plain ids.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context_length: int = CONTEXT_LENGTH) -> None:
+        self._context_length = context_length
         byte_order = sorted(range(256), key=lambda byte: (not _is_printable(byte), byte))
         symbols = [_symbol(byte) for byte in byte_order]
         ids = {symbol: place for place, symbol in enumerate(symbols + [symbol + END_OF_WORD for symbol in symbols])}
@@ -69,13 +70,13 @@ class Tokenizer:
         self._encode_word = lru_cache(CACHED_WORDS)(self._merge)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """The ids of N texts between their start and end marks: [N, 77], padded with 0.
+        """The ids of N texts between their start and end marks: [N, context_length], padded with 0.
 
         Raises ZeroshotError for a text that does not fit: CLIP would read a part of it only.
         """
         if isinstance(texts, str):
             raise ZeroshotError(f"expected a list of texts, got the one text {_shortened(texts)}: put it in [ ]")
-        tokens = np.zeros((len(texts), CONTEXT_LENGTH), dtype=np.int32)
+        tokens = np.zeros((len(texts), self._context_length), dtype=np.int32)
         for row, ids in zip(tokens, self.ids(texts), strict=True):
             row[: len(ids)] = ids
         return tokens
@@ -87,11 +88,11 @@ class Tokenizer:
             words = _words(text)
             # Merging takes time that grows with the square of a word: what can't fit by its size alone isn't merged.
             fewest = len("".join(words).encode()) // self._longest
-            if fewest > CONTEXT_LENGTH:
-                raise too_long(text, f"more than {fewest}", "CLIP", CONTEXT_LENGTH)
+            if fewest > self._context_length:
+                raise too_long(text, f"more than {fewest}", "CLIP", self._context_length)
             ids = (SOT, *self._encode_words(words), EOT)
-            if len(ids) > CONTEXT_LENGTH:
-                raise too_long(text, str(len(ids)), "CLIP", CONTEXT_LENGTH)
+            if len(ids) > self._context_length:
+                raise too_long(text, str(len(ids)), "CLIP", self._context_length)
             found.append(ids)
         return found
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from zeroshot.data.image_set import Picture
+from zeroshot.runs.folder import PAGE
 
 log = logging.getLogger(__name__)
 
-PAGE = "report.html"
 INDEX = "index.html"
 
 

@@ -10,11 +10,8 @@ from zeroshot.report.page import render
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
 from zeroshot.runs import table
+from zeroshot.runs.folder import HYDRA, PAGE, TABLE
 from zeroshot.runs.record import Record
-
-PAGE = "report.html"
-SWEEP = "table.csv"  # what makes a folder a sweep's
-UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,11 @@ def draw(page: Path, draw_run: Callable[[Path], object], draw_sweep: Callable[[P
     root = page.parent
     runs, sweep_folders = [], []
     for folder in _folders(root):
-        if (folder / SWEEP).is_file():
+        if (folder / TABLE).is_file():
             sweep_folders.append(folder)
             if not (folder / PAGE).is_file():
                 draw_sweep(folder)
-        if (folder / ".hydra").is_dir() or (folder / run_folder.RECORD).is_file():
+        if (folder / HYDRA).is_dir() or (folder / run_folder.RECORD).is_file():
             record = run_record.read_record(folder)
             if record is not None and not (folder / PAGE).is_file():
                 draw_run(folder)
@@ -85,9 +82,9 @@ def _folders(root: Path) -> Iterator[Path]:
     """Every folder under the root that may hold a run or a sweep; nothing inside a run's folder."""
     for place, inside, held in os.walk(root):
         path = Path(place)
-        if ".hydra" in inside or run_folder.RECORD in held or SWEEP in held:
+        if HYDRA in inside or run_folder.RECORD in held or TABLE in held:
             yield path
-        if ".hydra" in inside or run_folder.RECORD in held:
+        if HYDRA in inside or run_folder.RECORD in held:
             inside.clear()
         inside.sort()
 
@@ -95,9 +92,9 @@ def _folders(root: Path) -> Iterator[Path]:
 def _run(root: Path, folder: Path, record: Record | None) -> Run:
     place = folder.relative_to(root).as_posix()
     page = f"{place}/{PAGE}" if (folder / PAGE).is_file() else None
-    sweep = folder.parent.relative_to(root).as_posix() if (folder.parent / SWEEP).is_file() else None
+    sweep = folder.parent.relative_to(root).as_posix() if (folder.parent / TABLE).is_file() else None
     if record is None:
-        return Run(place, page, sweep, "", "", "", "", "", "", None, None, None, None, None, None, UNFINISHED)
+        return Run(place, page, sweep, "", "", "", "", "", "", None, None, None, None, None, None, table.UNFINISHED)
     config, metrics = record["config"], record.get("metrics")
     named = [str(config[group].get("name", "")) if isinstance(config.get(group), dict) else "" for group in GROUPS]
     references = record.get("references") or [{"top1": None, "delta": None}]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from zeroshot.scoring.metrics import BINS
+from zeroshot.scoring.metrics import BINS, calibration_bins
 
 Z = 1.959964  # the normal distribution's 97.5 % point
 RESAMPLES = 500
@@ -40,7 +40,7 @@ def mean_of_shares(correct: NDArray[np.int64], sizes: NDArray[np.int64]) -> Inte
 
 def calibration_error(correct: NDArray[np.bool_], confidence: NDArray[np.float64], ece: float) -> Interval:
     """The interval of the expected calibration error `ece`: ± 1.96 standard deviations of a bootstrap over images."""
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = calibration_bins(confidence)
     gaps = correct.astype(np.float64) - confidence
     draw = np.random.default_rng(SEED)
     size = len(gaps)

@@ -13,9 +13,8 @@ from zeroshot.report import evaluation, prediction
 from zeroshot.report.page import render
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
+from zeroshot.runs.folder import FIGURES
 from zeroshot.runs.record import Record
-
-FIGURES = "figures"
 
 
 def draw(page: Path, images: Sequence[Picture] | None) -> None:

@@ -12,9 +12,9 @@ from zeroshot.report.page import render
 from zeroshot.runs import folder as run_folder
 from zeroshot.runs import record as run_record
 from zeroshot.runs import table
+from zeroshot.runs.folder import FIGURES
 from zeroshot.runs.table import Matrix, Row
 
-FIGURES = "figures"
 BARS = 40  # runs that have one
 KEYS = ("model", "dataset", "prompt")
 

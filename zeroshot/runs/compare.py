@@ -92,32 +92,18 @@ def _metrics(first: Record, second: Record) -> list[list[str]]:
 
 
 def _classes(first: Path, second: Path) -> list[list[str]]:
-    """The classes with different recalls, or that one run alone has, the greatest differences first."""
-    recalls = [_by_class(folder / PER_CLASS) for folder in (first, second)]
+    """The classes with different recalls, the greatest differences first; both runs have the same classes."""
+    recalls = [_column(folder / PER_CLASS, "id", "recall") for folder in (first, second)]
     found = []
-    for key in dict.fromkeys([*recalls[0], *recalls[1]]):
-        name = key[1]
+    for id, name in _column(first / PER_CLASS, "id", "class").items():
         try:
-            values = [float(each[key]) if each.get(key) else None for each in recalls]
+            values = [float(each[id]) if each.get(id) else None for each in recalls]
         except ValueError as error:
             raise ZeroshotError(f"{PER_CLASS} of {first} or {second}: a recall of {name} is not a number") from error
         if values[0] != values[1]:
             distance = abs(values[1] - values[0]) if values[0] is not None and values[1] is not None else 2.0
             found.append((-distance, [name, *_with_difference(values, True)]))
     return [line for _, line in sorted(found, key=lambda each: each[0])]
-
-
-def _by_class(path: Path) -> dict[tuple[int, str], str]:
-    """The recalls by class: those of one name are distinguished by their order."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            found: dict[tuple[int, str], str] = {}
-            for row in csv.DictReader(file):
-                number = sum(name == row["class"] for _, name in found)
-                found[number, row["class"]] = row["recall"]
-            return found
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise ZeroshotError(f"{path} can't be read ({error}): run the evaluation again") from error
 
 
 def _with_difference(values: list[Any], fraction: bool) -> list[str]:

@@ -27,6 +27,8 @@ PREDICTION_TEXT = "results.txt"
 PREDICTION_LINES = "predictions.jsonl"
 PAGE = "report.html"
 FIGURES = "figures"
+SURROGATES = "backslashreplace"  # how a file name's bytes that are not UTF-8 are written; in JSON it is an escape
+TABLE = "table.csv"  # which makes a folder a sweep's
 # a folder with any of these is never used for a new run, which would replace them
 REPLACED = (RECORD, LOG, HYDRA, PREDICTIONS, PER_CLASS, CONFUSION, PREDICTION_TEXT, PREDICTION_LINES, PAGE, FIGURES)
 
@@ -44,7 +46,8 @@ def claim(folder: Path) -> Path:
     Raises:
         ZeroshotError: the folder can't be created or written.
     """
-    tried, number = folder, 1
+    tried, number = folder.absolute(), 1
+    folder = tried
     while not _claim_exactly(tried):
         number += 1
         tried = folder.with_name(f"{folder.name}-{number}")
@@ -129,9 +132,9 @@ def _lock(folder: Path) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path, errors: str = "strict") -> Iterator[TextIO]:
-    """A text file that gets its name once the block ends, and is removed if the block fails; `errors` as in `open`."""
-    with _unfinished(path) as part, part.open("w", encoding="utf-8", errors=errors, newline="") as file:
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file that gets its name once the block ends, and is removed if the block fails."""
+    with _unfinished(path) as part, part.open("w", encoding="utf-8", errors=SURROGATES, newline="") as file:
         yield file
 
 

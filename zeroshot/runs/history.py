@@ -10,6 +10,7 @@ from pathlib import Path
 from zeroshot.errors import ZeroshotError
 from zeroshot.runs import record as run_record
 from zeroshot.runs import table, terminal
+from zeroshot.runs.folder import SURROGATES
 from zeroshot.runs.terminal import Column
 
 log = logging.getLogger(__name__)
@@ -71,17 +72,23 @@ def add(folder: Path, root: Path = ROOT) -> None:
     path = root / FILE
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".index.lock"), path.open("a+", encoding="utf-8", newline="") as file:
+        with (
+            FileLock(root / ".index.lock"),
+            path.open("a+", encoding="utf-8", errors=SURROGATES, newline="") as file,
+        ):
             columns: Sequence[str] = COLUMNS
             if file.tell() == 0:
                 csv.writer(file, lineterminator="\n").writerow(COLUMNS)
             else:
                 columns = _header(path)
+                if not set(COLUMNS) - OPTIONAL <= set(columns):
+                    log.warning("%s is not a history of runs (columns are missing): move it elsewhere", path)
+                    return
                 if _cut_short(path):
                     file.write("\n")
             csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n").writerow(row)
-    except OSError as error:
-        log.warning("%s: this run's line can't be written (%s)", path, error.strerror or error)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        log.warning("%s: this run's line can't be written (%s)", path, getattr(error, "strerror", None) or error)
 
 
 def read(root: Path) -> list[Line]:

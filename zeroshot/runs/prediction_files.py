@@ -27,10 +27,7 @@ def summary_text(predictions: Sequence[Prediction]) -> str:
 def write_prediction_files(folder: Path, predictions: Iterable[Prediction]) -> None:
     """Writes `results.txt` for people, and `predictions.jsonl` and `predictions.csv` for programs, as they come."""
     with ExitStack() as stack:
-        files = (
-            whole_file(folder / name, errors="backslashreplace")
-            for name in (PREDICTION_TEXT, PREDICTION_LINES, PREDICTIONS)
-        )
+        files = (whole_file(folder / name) for name in (PREDICTION_TEXT, PREDICTION_LINES, PREDICTIONS))
         text, lines, table = map(stack.enter_context, files)
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("image", "label", "score", "error"))
@@ -42,6 +39,12 @@ def write_prediction_files(folder: Path, predictions: Iterable[Prediction]) -> N
             best = each["scores"][0] if "scores" in each else {"label": "", "score": None}
             score = "" if best["score"] is None else f"{best['score']:.6f}"
             rows.writerow((name, best["label"], score, error))
+
+
+def write_prediction_text(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Writes predictions for people alone."""
+    with whole_file(path) as file:
+        file.writelines(paragraph(each) + "\n" for each in predictions)
 
 
 def paragraph(each: Prediction) -> str:

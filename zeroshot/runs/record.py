@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from zeroshot import __version__
-from zeroshot.runs.folder import RECORD, write_text
+from zeroshot.runs.folder import RECORD, SURROGATES, write_text
 
 SCHEMA = 1
 
@@ -49,7 +49,7 @@ def write_record(folder: Path, record: Record) -> Path:
     except OSError:
         descriptor, name = tempfile.mkstemp(prefix=f"{folder.name}.", suffix=f".{RECORD}")
         path = Path(name)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors=SURROGATES) as file:
             file.write(text)
     return path
 
@@ -70,7 +70,8 @@ def is_complete(record: Record | None, config_digest: str) -> bool:
 
 def digest(config: Mapping[str, Any]) -> str:
     """A digest of a resolved config, 16 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+    text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]  # a path need not be UTF-8
 
 
 def now() -> str:

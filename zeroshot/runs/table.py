@@ -100,7 +100,7 @@ def write(sweep: Path) -> None:
     """Writes `table.md` and `table.csv` of what the sweep's jobs have left so far."""
     listed = rows(sweep)
     run_folder.write_csv(
-        sweep / "table.csv",
+        sweep / run_folder.TABLE,
         COLUMNS,
         [["" if each[column] is None else each[column] for column in COLUMNS] for each in listed],
     )
@@ -260,7 +260,7 @@ def _overrides(overrides: Sequence[str]) -> Row:
 
 def _unfinished(folder: Path) -> Row:
     """The row of a job without a record: it is running, or was killed."""
-    config, overrides = _loaded(folder / ".hydra" / "config.yaml"), _loaded(folder / ".hydra" / "overrides.yaml")
+    config, overrides = (_loaded(folder / HYDRA / f"{name}.yaml") for name in ("config", "overrides"))
     return _named(folder, config if isinstance(config, dict) else {}) | {
         "status": UNFINISHED,
         **(_overrides([str(each) for each in overrides]) if isinstance(overrides, list) else {}),

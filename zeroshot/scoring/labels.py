@@ -1,16 +1,18 @@
 """Candidate labels and class names: checked, and compared by the texts that the model reads."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from zeroshot.errors import ZeroshotError, printable
-from zeroshot.scoring.prompts import Spelling, spell
+from zeroshot.scoring.prompts import Spelling, fill_templates, spell
 
 Script = Literal["LATIN", "CJK"]  # how the Unicode names of its letters begin
+
+Ids = tuple[int, ...]  # the tokens of a text
 
 ONE_LABEL = "there is one label alone, whose probability is 1 for any image: give others to compare it with"
 
@@ -26,10 +28,11 @@ def parse_labels(labels: Any, key: str, spelling: Spelling = "raw") -> list[str]
     Raises:
         ZeroshotError: they have another type, no order, an item that is not text, or two that the model reads as equal.
     """
-    if isinstance(labels, str | bytes | dict | set | frozenset) or not isinstance(labels, Iterable):
+    single = isinstance(labels, np.ndarray) and labels.ndim == 0
+    if single or isinstance(labels, str | bytes | dict | set | frozenset) or not isinstance(labels, Iterable):
         raise ZeroshotError(f"{key} is of type {type(labels).__name__}: give a list of text such as ['cat', 'dog']")
     listed = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
-    for label in listed if isinstance(listed, list) else [listed]:
+    for label in listed:
         if not isinstance(label, str):
             raise ZeroshotError(f"{key} has {label!r} of type {type(label).__name__}: give text, in quotes")
         if not label.strip():
@@ -74,11 +77,8 @@ def few_letters(texts: Sequence[str], script: Script) -> bool:
 
 
 def equal_classes(class_names: Sequence[str], spelling: Spelling) -> list[tuple[int, ...]]:
-    """The ids of classes whose texts are equal for the model, which lower-cases text and joins white space."""
-    ids: dict[str, list[int]] = {}
-    for id, name in enumerate(class_names):
-        ids.setdefault(" ".join(spell(name, spelling).lower().split()), []).append(id)
-    return [tuple(each) for each in ids.values() if len(each) > 1]
+    """The ids of classes whose texts differ in case and white space at most, which no model reads."""
+    return _groups(_plain(name, spelling) for name in class_names)
 
 
 def check_distinct(
@@ -99,6 +99,34 @@ def check_distinct(
         else:
             raise ZeroshotError(f"{key}: {' and '.join(names)} are equal for the model: rename or remove all but one")
     return warnings
+
+
+def check_tokens(
+    class_names: Sequence[str], templates: Sequence[str], spelling: Spelling, tokens: Callable[[list[str]], list[Ids]]
+) -> None:
+    """Refuses classes that the model's tokenizer makes equal: «C++» and «C#» where it drops punctuation.
+
+    Classes that `check_distinct` finds are left to it.
+
+    Raises:
+        ZeroshotError: there are such classes, or a text is too long for the model.
+    """
+    for ids in _groups(tokens(fill_templates(class_names, templates[:1], spelling))):
+        if len({_plain(class_names[id], spelling) for id in ids}) > 1:
+            named = " and ".join(_named(class_names, ids))
+            raise ZeroshotError(f"{named} have the same tokens, so the model can't tell them apart: rename all but one")
+
+
+def _groups(keys: Iterable[Hashable]) -> list[tuple[int, ...]]:
+    """The places of equal keys, of those that occur more than once."""
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return [tuple(each) for each in places.values() if len(each) > 1]
+
+
+def _plain(class_name: str, spelling: Spelling) -> str:
+    return " ".join(spell(class_name, spelling).lower().split())
 
 
 def _named(class_names: Sequence[str], ids: Iterable[int]) -> Iterator[str]:

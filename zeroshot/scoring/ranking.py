@@ -54,7 +54,7 @@ def rank(
         padded = np.zeros((-(-count // ROWS) * ROWS, width))
         padded[:count] = batch.features
         cosines = padded.reshape(-1, ROWS, width) @ class_embeddings.T
-        logits = logit_scale * cosines.reshape(len(padded), -1)[:count]
+        logits = logit_scale * cosines.reshape(len(padded), len(class_embeddings))[:count]
         if logit_bias is None:
             logits -= logits.max(axis=1, keepdims=True)
             probabilities = np.exp(logits)

@@ -16,10 +16,10 @@ from zeroshot.config.named import known_models
 from zeroshot.config.schema import Config
 from zeroshot.data import shapes
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.architecture import Activation, Architecture
+from zeroshot.models.architecture import OPENAI_MEAN, OPENAI_STD, Activation, Architecture
 from zeroshot.models.chinese_tokenizer import ChineseTokenizer
 from zeroshot.models.drawn import CHINESE_CLIP, SIGLIP, draw
-from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from zeroshot.models.preprocess import Preprocessing
 from zeroshot.models.tokenizer import Ids, TextTokenizer
 from zeroshot.stages.encoder import load_new_model
 
@@ -124,18 +124,19 @@ def run(config: Config) -> None:
     log.info("features differ by %.1e (image) and %.1e (text), tolerance %.0e", *differences.values(), tolerance)
     log.info("predictions: %d of %d as expected", len(images) - changed.sum(), len(images))
     different = [name for name, difference in differences.items() if not difference <= tolerance]
+    advice = "don't trust its figures" + ("" if dtype == "float32" else "; try device.dtype=float32")
     if different or changed.any():
         what = " and ".join(f"{name} features differ by {differences[name]:.1e}" for name in different)
         raise ZeroshotError(
             f"failed: {what or 'features agree'} (tolerance {tolerance:.0e}) and {changed.sum()} of {len(images)} "
-            f"predictions changed on {target} in {dtype}: don't trust its figures; try device.dtype=float32"
+            f"predictions changed on {target} in {dtype}: {advice}"
         )
     for name, family in FAMILIES.items():
-        _check_family(name, family, target, dtype)
+        _check_family(name, family, target, dtype, advice)
     log.info("ok")
 
 
-def _check_family(name: str, family: DrawnFamily, target: str, dtype: str) -> None:
+def _check_family(name: str, family: DrawnFamily, target: str, dtype: str, advice: str) -> None:
     """Compares a drawn network of a family with its committed features."""
     encoder, expected, tolerance = (
         family.encoder(target=target, dtype=dtype),
@@ -149,5 +150,5 @@ def _check_family(name: str, family: DrawnFamily, target: str, dtype: str) -> No
         if not difference <= tolerance:
             raise ZeroshotError(
                 f"failed: {kind} features of {name} differ by {difference:.1e} (tolerance {tolerance:.0e}) on {target} "
-                f"in {dtype}: don't trust its figures; try device.dtype=float32"
+                f"in {dtype}: {advice}"
             )

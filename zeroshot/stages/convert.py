@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from pathlib import Path
 
 from zeroshot.config.named import settings
 from zeroshot.config.paths import expand_path
@@ -20,13 +21,16 @@ def run(config: Config) -> None:
     """Writes `stage.output`, and SigLIP's tokenizer beside it, and logs the digest by which weights are recognised.
 
     Raises:
-        ZeroshotError: the output exists, or the weights can't be read.
+        ZeroshotError: the output or another tokenizer beside it exists, or the weights can't be read.
     """
     output = expand_path(config.stage.output)
     if output.exists():
         raise ZeroshotError(f"{output} exists: choose another stage.output, or remove it")
     checkpoint, model = load_weights(config.model)
     tokenizer = tokenizer_file(checkpoint.path) if config.model.family is Family.siglip else None
+    beside = None if tokenizer is None else _beside(output, tokenizer)
+    if tokenizer is not None and beside is not None and beside.exists() and not beside.samefile(tokenizer):
+        raise ZeroshotError(f"{beside}, where the tokenizer would be copied, exists: choose another stage.output")
     save(
         checkpoint.tensors,
         output,
@@ -37,11 +41,15 @@ def run(config: Config) -> None:
         licence=config.model.weights.licence,
     )
     log.info("written: %s", output)
-    if tokenizer is not None:
-        kind = next(name for name in TOKENIZER_FILES if tokenizer.name.endswith(name))
-        beside = output.with_name(f"{output.stem}.{kind}")
+    if tokenizer is not None and beside is not None and not beside.exists():
         shutil.copyfile(tokenizer, beside)
         log.info("written: %s, which belongs to it", beside)
     log.info("identity: %s", model["weights"]["identity"] or "not known")
     digest = tensor_digest(checkpoint.tensors)
     log.info('its line in zeroshot/models/checkpoints/identities.json: "%s": "%s"', digest, config.model.name)
+
+
+def _beside(output: Path, tokenizer: Path) -> Path:
+    """Where a tokenizer is looked for that belongs to these weights."""
+    kind = next(name for name in TOKENIZER_FILES if tokenizer.name.endswith(name))
+    return output.with_name(f"{output.stem}.{kind}")

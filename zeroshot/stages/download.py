@@ -3,6 +3,8 @@
 import logging
 
 from zeroshot.config.schema import Cifar, Config
+from zeroshot.errors import ZeroshotError
+from zeroshot.models.checkpoints.files import weights_file
 from zeroshot.stages.dataset import cifar_folder
 from zeroshot.stages.weights import weights_path
 
@@ -13,10 +15,13 @@ def run(config: Config) -> None:
     """Fetches the model's weights and the data set where they have an address, and logs their paths.
 
     Raises:
-        ZeroshotError: no source gives them.
+        ZeroshotError: no source gives them, or there is nothing at the path of the user's own.
     """
-    log.info("weights: %s", weights_path(config.model))
+    log.info("weights: %s", weights_file(weights_path(config.model)))
     if isinstance(config.dataset, Cifar):
-        log.info("data: %s", cifar_folder(config.dataset))
+        folder = cifar_folder(config.dataset)
+        if not folder.is_dir():
+            raise ZeroshotError(f"dataset.root={folder} is not a folder: leave dataset.root out to download the data")
+        log.info("data: %s", folder)
     else:
         log.info("data: dataset=%s is not downloaded", config.dataset.name)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +21,9 @@ from zeroshot.models.checkpoints.load import Checkpoint
 from zeroshot.models.tokenizer import EOT, SOT
 from zeroshot.runs.record import versions
 from zeroshot.scoring.classifier import Templates
-from zeroshot.scoring.labels import ONE_LABEL, few_letters
+from zeroshot.scoring.labels import ONE_LABEL, check_tokens, few_letters
 from zeroshot.scoring.prompts import fill_templates
-from zeroshot.stages.tokenizers import describe_tokenizer, load_tokenizer
+from zeroshot.stages.tokenizers import describe_tokenizer, load_tokenizer, tokenizer_digest
 from zeroshot.stages.weights import load_weights, weights_path
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class LoadedModel:
     device: dict[str, Any]
 
 
+_guard = threading.Lock()
 _last: tuple[Any, LoadedModel] | None = None  # jobs of a sweep often share a model and differ in their prompts
 
 
@@ -59,16 +61,19 @@ def load_model(model: Model, device: Device) -> LoadedModel:
         ZeroshotError: the weights or the device can't be used.
     """
     global _last
-    files = [(path, path.stat()) for path in shards(weights_file(weights_path(model)))]
-    key = (repr(model), repr(device), *((path, status.st_size, status.st_mtime_ns) for path, status in files))
-    if _last is None or _last[0] != key:
-        if _last is not None:
-            from zeroshot.models.encoder import release
+    path = weights_file(weights_path(model))
+    files = [(file, file.stat()) for file in shards(path)]
+    states = [(file, status.st_size, status.st_mtime_ns) for file, status in files]
+    key = repr((model, device, states, tokenizer_digest(model, path)))
+    with _guard:
+        if _last is None or _last[0] != key:
+            if _last is not None:
+                from zeroshot.models.encoder import release
 
-            _last = None  # first, as there may be no room for two
-            release()
-        _last = key, load_new_model(model, device)
-    return _last[1]
+                _last = None  # first, as there may be no room for two
+                release()
+            _last = key, load_new_model(model, device)
+        return _last[1]
 
 
 def load_new_model(model: Model, device: Device) -> LoadedModel:
@@ -154,11 +159,18 @@ def _feature_key(model: Model, loaded: LoadedModel) -> dict[str, Any]:
     )
 
 
-def warn_of_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates) -> None:
-    """Logs what makes labels hard to score: one alone, another script than the model reads, words it never saw."""
+def check_texts(loaded: LoadedModel, labels: Sequence[str], templates: Templates, what: str = "labels") -> None:
+    """Refuses labels with the same tokens, and logs what else makes labels hard to score.
+
+    That is one label alone, another script than the model reads, and words it never saw.
+
+    Raises:
+        ZeroshotError: labels have the same tokens, or a text is too long.
+    """
+    check_tokens(labels, *templates, loaded.encoder.tokenizer.ids)
     if len(labels) == 1 and loaded.config.score is Score.softmax:
         log.warning(ONE_LABEL)
-    warn_of_language(loaded.config, labels, "labels")
+    warn_of_language(loaded.config, labels, what)
     warn_of_language(
         loaded.config, [template.replace("{}", "") for template in templates.templates], "prompt templates"
     )

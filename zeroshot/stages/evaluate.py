@@ -21,15 +21,15 @@ from zeroshot.models.feature_batch import FeatureBatch
 from zeroshot.runs.evaluation_files import write_evaluation_files
 from zeroshot.runs.record import Record, references
 from zeroshot.scoring import Evaluation, Metrics, evaluate
+from zeroshot.scoring.classifier import Templates
 from zeroshot.scoring.labels import check_distinct
 from zeroshot.scoring.prompts import fill_templates
 from zeroshot.stages.dataset import class_groups, load_dataset
 from zeroshot.stages.encoder import (
+    check_texts,
     describe_device,
     feature_store,
     load_model,
-    warn_of_language,
-    warn_of_untrained_words,
 )
 from zeroshot.stages.result import StageResult, Stopwatch
 
@@ -53,9 +53,7 @@ def run(config: Config) -> StageResult:
     for line in check_distinct(data.classes, prompt["class_names"], data.name, data.known_duplicates):
         log.warning("%s: %s", data.name, line)
     loaded = load_model(config.model, config.device)
-    warn_of_language(config.model, data.classes, "class names")
-    warn_of_language(config.model, [each.replace("{}", "") for each in prompt["templates"]], "prompt templates")
-    warn_of_untrained_words(loaded, texts)
+    check_texts(loaded, data.classes, Templates(tuple(prompt["templates"]), prompt["class_names"]), "class names")
 
     store = feature_store(config.model, loaded) if config.stage.cache else None
     errors: dict[int, str] = {}

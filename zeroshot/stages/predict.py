@@ -17,7 +17,7 @@ from zeroshot.scoring import Ranking, embed_classes, rank
 from zeroshot.scoring.classifier import Templates
 from zeroshot.scoring.labels import parse_labels, read_labels
 from zeroshot.scoring.prompts import Spelling, fill_templates
-from zeroshot.stages.encoder import describe_device, feature_store, load_model, warn_of_texts
+from zeroshot.stages.encoder import check_texts, describe_device, feature_store, load_model
 from zeroshot.stages.evaluate import describe_prompt
 from zeroshot.stages.result import StageResult, Stopwatch
 
@@ -39,7 +39,7 @@ def run(config: Config) -> StageResult:
     templates = Templates(tuple(prompt["templates"]), prompt["class_names"])
     texts = fill_templates(labels, *templates)
     loaded = load_model(config.model, config.device)
-    warn_of_texts(loaded, labels, templates)
+    check_texts(loaded, labels, templates)
 
     stopwatch.lap("text")
     track_texts = partial(progress.track, description="texts of the labels", unit="block")

@@ -25,6 +25,8 @@ def run(config: Config) -> None:
     lines = history.read(root)
     patterns = {"model": stage.model, "dataset": stage.dataset, "prompt": stage.prompt}
     chosen = history.select(lines, patterns)
+    if not lines:
+        raise ZeroshotError(f"{root / history.FILE} has no run yet")
     if not chosen:
         given = " ".join(f"stage.{key}={','.join(names)}" for key, names in patterns.items() if names)
         raise ZeroshotError(

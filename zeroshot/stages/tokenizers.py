@@ -12,12 +12,15 @@ from zeroshot.models.siglip_tokenizer import OtherModelError, SiglipTokenizer, t
 from zeroshot.models.tokenizer import TextTokenizer, Tokenizer
 
 
+def tokenizer_digest(model: Model, weights: Path) -> str | None:
+    """The sha256 of the tokenizer where it came with the weights."""
+    return sha256_of(tokenizer_file(weights)) if model.family is Family.siglip else None
+
+
 def describe_tokenizer(model: Model, weights: Path) -> dict[str, Any]:
     """What the record says of the tokenizer: its file and digest where it came with the weights."""
-    if model.family is not Family.siglip:
-        return {}
-    file = tokenizer_file(weights)
-    return {"tokenizer": {"path": str(file), "sha256": sha256_of(file)}}
+    digest = tokenizer_digest(model, weights)
+    return {} if digest is None else {"tokenizer": {"path": str(tokenizer_file(weights)), "sha256": digest}}
 
 
 def load_tokenizer(model: Model, weights: Path) -> TextTokenizer:
@@ -38,4 +41,4 @@ def load_tokenizer(model: Model, weights: Path) -> TextTokenizer:
                 others = [name for name, each in known_models().items() if each.vocabulary == error.size]
                 hint = f", as {' and '.join(others)} have" if others else ""
                 raise ZeroshotError(f"{error}{hint}: put the tokenizer of {model.name} there") from error
-    return Tokenizer()
+    return Tokenizer(model.context_length)

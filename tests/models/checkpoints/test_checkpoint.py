@@ -33,13 +33,12 @@ from tests.models.checkpoints.checkpoint_files import (
 )
 from zeroshot.config.named import known_models
 from zeroshot.errors import ZeroshotError
-from zeroshot.models.architecture import CONTEXT_LENGTH, VOCABULARY, Architecture
+from zeroshot.models.architecture import CONTEXT_LENGTH, OPENAI_MEAN, OPENAI_STD, VOCABULARY, Architecture
 from zeroshot.models.checkpoints import files as container
 from zeroshot.models.checkpoints.identity import file_digest, identify, tensor_digest
 from zeroshot.models.checkpoints.load import load
 from zeroshot.models.checkpoints.save import save
 from zeroshot.models.checkpoints.settings import Settings
-from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from zeroshot.errors import ZeroshotError, printable
-from zeroshot.models.architecture import Activation, Architecture, Family
-from zeroshot.models.preprocess import OPENAI_MEAN, OPENAI_STD, Resize
+from zeroshot.models.architecture import OPENAI_MEAN, OPENAI_STD, Activation, Architecture, Family
+from zeroshot.models.preprocess import Resize
 
 _LARGEST_CONFIG = 2**22
 
