@@ -5,9 +5,9 @@
 
 CIFAR-100's images and the named prompt sets, float32, two threads: `python -m zeroshot` with nothing in its store,
 CLIP_benchmark's evaluator on open_clip, and a plain transformers script. They run one after the other, in rounds; each
-is a process of its own, its start included. With `--imagenet`: one image into ImageNet's classes with 80 templates,
-beside CLIP_benchmark, whose time for some of the classes is multiplied. Needs torch, transformers, open_clip and
-clip_benchmark.
+is a process of its own, timed from its start until its accuracies are written (in the record) or printed, and until its
+end. With `--imagenet`: one image into ImageNet's classes with 80 templates, beside CLIP_benchmark, whose time for some
+of the classes is multiplied. Needs torch, transformers, open_clip and clip_benchmark.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,26 +71,49 @@ def commands(scratch: Path, cifar: Path, images: int, prompts: str) -> dict[str,
     }
 
 
-def run(command: list[str]) -> tuple[float, list[float]]:
-    """Seconds of a process, and the accuracies it prints or writes."""
+@dataclass(frozen=True)
+class Job:
+    """Seconds of a process until it ended and until its accuracies were written or printed, and these."""
+
+    seconds: float
+    written_s: float
+    accuracies: list[float]
+
+
+def run(command: list[str]) -> Job:
+    """Runs a process, which leaves records or prints a line of accuracies or seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**surroundings(Path(folder) / "home"), "OMP_NUM_THREADS": THREADS}
-        started = time.perf_counter()
-        done = subprocess.run(command, env=environment, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
-        seconds = time.perf_counter() - started
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).rglob("result.json"))]
-    if records:
-        return seconds, [record["metrics"]["top1"] for record in records if "metrics" in record]
-    printed = re.search(r"^(?:accuracies|seconds) (.+)", done.stdout, re.MULTILINE)
-    assert printed, done.stdout
-    return seconds, [float(each) for each in printed[1].split()]
+        environment = {**surroundings(Path(folder) / "home"), "OMP_NUM_THREADS": THREADS, "PYTHONUNBUFFERED": "1"}
+        printed, written = None, 0.0
+        started = time.time()
+        with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.match(r"(?:accuracies|seconds) (.+)", line):
+                    printed, written = found[1], time.time() - started
+        seconds = time.time() - started
+        assert process.returncode == 0, command
+        paths = sorted(Path(folder).rglob("result.json"))
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        if records:
+            written = max(path.stat().st_mtime for path in paths) - started
+            return Job(seconds, written, [each["metrics"]["top1"] for each in records if "metrics" in each])
+    assert printed, command
+    return Job(seconds, written, [float(each) for each in printed.split()])
 
 
 def measure(scratch: Path, cifar: Path, images: int, prompts: str, peers: list[str], rounds: int) -> dict[str, Any]:
     """Seconds and accuracies of this package and of the peers."""
     jobs = {name: each for name, each in commands(scratch, cifar, images, prompts).items() if name in (OURS, *peers)}
     turns = [{name: run(command) for name, command in jobs.items()} for _ in range(rounds)]
-    return {name: {"seconds": [turn[name][0] for turn in turns], "top1": turns[0][name][1]} for name in jobs}
+    return {
+        name: {
+            "seconds": [turn[name].seconds for turn in turns],
+            "written_s": [turn[name].written_s for turn in turns],
+            "top1": turns[0][name].accuracies,
+        }
+        for name in jobs
+    }
 
 
 def measure_imagenet(scratch: Path) -> dict[str, Any]:
@@ -102,11 +126,13 @@ def measure_imagenet(scratch: Path) -> dict[str, Any]:
     sample.write_text("\n".join(names[::SAMPLE]), encoding="utf-8")
     Image.new("RGB", (320, 240), "teal").save(image)
     own += ["stage=predict", f"stage.images=[{image}]", f"stage.labels_file={labels}", f"prompt={IMAGENET_PROMPT}"]
-    ours, _ = run(own)
-    whole, (embedding,) = run([*PEER, "class_embeddings", str(weights), str(sample), IMAGENET_PROMPT])
-    theirs = whole + embedding * (len(names) / len(names[::SAMPLE]) - 1)
-    measured = {"measured_classes": len(names[::SAMPLE]), "measured_seconds": whole}
-    return {"classes": len(names), OURS: {"seconds": [ours]}, "clip_benchmark": {"seconds": [theirs], **measured}}
+    ours = run(own)
+    sampled = run([*PEER, "class_embeddings", str(weights), str(sample), IMAGENET_PROMPT])
+    [embedding] = sampled.accuracies
+    theirs = sampled.seconds + embedding * (len(names) / len(names[::SAMPLE]) - 1)
+    measured = {"measured_classes": len(names[::SAMPLE]), "measured_seconds": sampled.seconds}
+    summary = {"seconds": [ours.seconds], "written_s": [ours.written_s]}
+    return {"classes": len(names), OURS: summary, "clip_benchmark": {"seconds": [theirs], **measured}}
 
 
 def main() -> None:
@@ -127,14 +153,19 @@ def main() -> None:
             name = f"{arguments.images} images, {arguments.prompts}"
             cifar = arguments.data.resolve()
             found = measure(Path(folder), cifar, arguments.images, arguments.prompts, arguments.peers, arguments.rounds)
-    ours = statistics.median(found[OURS]["seconds"])
-    print(f"| {name} | seconds | times ours | accuracy |\n|---|---:|---:|---:|")  # noqa: T201
+    keys = {"seconds": "times_ours", "written_s": "written_times_ours"}
+    ours = {key: statistics.median(found[OURS][key]) for key in keys}
+    print(f"| {name} | until its end, s | times ours | until written, s | times ours | accuracy |")  # noqa: T201
+    print("|---|---:|---:|---:|---:|---:|")  # noqa: T201
     for who in (OURS, *PEERS):
         if who in found:
-            seconds = statistics.median(found[who]["seconds"])
-            found[who]["times_ours"] = seconds / ours
+            cells = []
+            for key, ratio in keys.items():
+                seconds = statistics.median(found[who].get(key, found[who]["seconds"]))
+                found[who][ratio] = seconds / ours[key]
+                cells += [f"{seconds:.1f}", f"{seconds / ours[key]:.2f}"]
             accuracies = " ".join(f"{each:.4f}" for each in found[who].get("top1", []))
-            print(f"| {who} | {seconds:.1f} | {seconds / ours:.2f} | {accuracies} |")  # noqa: T201
+            print("| " + " | ".join([who, *cells, accuracies]) + " |")  # noqa: T201
     if arguments.json:
         known = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
         known |= {name: {"machine": machine.described(), "model": MODEL, "load": os.getloadavg()[0], **found}}

@@ -117,12 +117,17 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         run_folder.claim(tmp_path / "file" / "run")
 
 
+def write_half(path: Path) -> None:
+    with run_folder.whole_file(path) as file:
+        file.write("new")
+        raise RuntimeError
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     run_folder.write_text(path, "old")
-    with pytest.raises(RuntimeError), run_folder.whole_file(path) as file:
-        file.write("new")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
