@@ -78,6 +78,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "one folder down": (folders("data/cat", "data/dog"), "type {inner}"),
     "split": (folders("val/cat", "val/dog"), "type dataset.split={splits[0]}"),
     "classes beside a split": (folders("test/cat", "test/dog", "dog"), "type dataset.split={WHOLE}"),
+    "two splits": (folders("val/cat", "train/cat", "dog"), "type dataset.split={WHOLE}"),
     "CIFAR one folder down": (cifar, "type {override("),
     "settings": (gelu, "type {keys}"),
     "score": (plain("model=clip_vit_b_32", "model.score=sigmoid"), "type model.score=softmax"),

@@ -89,19 +89,19 @@ def _class_root(root: Path, split: str) -> Path:
         return root
     splits = sorted((name for name in folders if name.lower() in SPLITS), key=lambda name: SPLITS.index(name.lower()))
     others = [name for name in folders if name not in (*splits, split)]
+    advice = f"type dataset.split={WHOLE} if all are classes, or"
     if split in folders:
         if others:
             raise ZeroshotError(
-                f"{printable(root)} has a folder {printable(split)} beside {printable(others[0])}: type "
-                f"dataset.split={WHOLE} if all are classes, or {override('dataset.root', root / split)} for those in it"
+                f"{printable(root)} has a folder {printable(split)} beside {printable(others[0])}: {advice} "
+                f"{override('dataset.root', root / split)} for those in it"
             )
         return root / split
-    if len(splits) > 1 or (splits and not others):  # one among others may be a class, such as «train»
-        every = f", or dataset.split={WHOLE} if all its folders are classes" if others else ""
-        raise ZeroshotError(
-            f"{printable(root)} has no folder {printable(split)} but {', '.join(splits)}: "
-            f"type dataset.split={splits[0]}{every}"
-        )
+    missing = f"{printable(root)} has no folder {printable(split)} but {', '.join(splits)}"
+    if splits and not others:
+        raise ZeroshotError(f"{missing}: type dataset.split={splits[0]}")
+    if len(splits) > 1:  # one alone may be a class, such as «train»
+        raise ZeroshotError(f"{missing}: {advice} {override('dataset.root', root / splits[0])} for those in it")
     return root
 
 
