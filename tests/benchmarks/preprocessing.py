@@ -3,13 +3,14 @@
     python -m tests.benchmarks.preprocessing [--model clip_vit_b_32] [--data FOLDER] [--json FILE]
 
 The same tower encodes batches that are ready, then the same number of batches from CIFAR's arrays of 32 × 32 pixels,
-then from JPEG files of 500 × 375; turns alternate, the quickest of each counts. Images are read until the clock stops,
-as many as are encoded. On a CPU the two share its cores: the bound is what an image's preprocessing takes of them
-alone, in CPU seconds, over their number.
+then from JPEG files of 500 × 375; turns alternate, and the median of the turns' ratios counts, since a machine's speed
+drifts. Images are read until the clock stops, as many as are encoded. On a CPU the two share its cores: the bound is
+what an image's preprocessing takes of them alone, in CPU seconds, over their number.
 """
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +31,7 @@ from zeroshot.models.encoder import Encoder, Pixels
 
 BATCHES = 8  # that are timed
 READ_AHEAD = 3  # batches, rounded up, that the encoder reads before their turn
-TURNS = 5
+TURNS = 9
 JPEG = (500, 375)
 
 
@@ -79,7 +80,7 @@ def measure(model: str, data: Path) -> dict[str, Any]:
         encoder.encode_pixels(ready[0])  # compiles
         turns = [{name: seconds(encoder, made()) for name, made in sources.items()} for _ in range(TURNS)]
         alone = {name: _processor_seconds(made) / count for name, made in sources.items()}
-    best = {name: min(turn[name] for turn in turns) for name in sources}
+    median = {name: statistics.median(turn[name] for turn in turns) for name in sources}
     cores = os.cpu_count() or 1
     return {
         "model": model,
@@ -87,11 +88,11 @@ def measure(model: str, data: Path) -> dict[str, Any]:
         "sources": {
             name: {
                 "images_per_s": encoder.batch_size / each,
-                "slower": each / best["ready"] - 1,
+                "slower": statistics.median(turn[name] / turn["ready"] for turn in turns) - 1,
                 "cpu_ms": 1000 * alone[name],
-                "bound": alone[name] / cores / (best["ready"] / encoder.batch_size),
+                "bound": alone[name] / cores / (median["ready"] / encoder.batch_size),
             }
-            for name, each in best.items()
+            for name, each in median.items()
         },
     }
 
