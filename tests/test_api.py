@@ -494,3 +494,13 @@ def test_a_trainer_predicts_among_classes_of_which_two_are_known_to_be_equal(
     predicted = trainer.predict(tmp_path / "set" / "n01440764" / "a.png")
     assert sorted(each["label"] for each in predicted[0]) == ["missile", "missile", "tench"]
     assert "have equal texts: only the first can be predicted" in caplog.text
+
+
+def test_a_data_set_that_cannot_be_read_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, pictures: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set" / "cat").mkdir(parents=True)
+    monkeypatch.setattr("zeroshot.api.Pipeline", lambda *_, **__: pytest.fail("a model was loaded"))
+    trainer = Trainer(model="clip_tiny", eval_dataset=tmp_path / "set", device="cpu")
+    with pytest.raises(ZeroshotError, match=r"dataset\.root needs a folder per class"):
+        trainer.predict(pictures[0])

@@ -19,7 +19,6 @@ from zeroshot.runs.prediction_files import write_prediction_text
 from zeroshot.runs.record import Record
 from zeroshot.scoring.classifier import Images, Scores, as_list
 from zeroshot.scoring.labels import check_distinct
-from zeroshot.scoring.prompts import Spelling
 from zeroshot.stages.dataset import load_dataset
 from zeroshot.stages.encoder import load_new_model
 from zeroshot.stages.pipeline import Pipeline
@@ -191,13 +190,13 @@ class Trainer:
         if candidate_labels is None and self._dataset is None:
             raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …], or eval_dataset=")
         images = as_list(input_data)
+        class_names = self._class_names() if candidate_labels is None else []  # before a model is loaded
         if self._pipeline is None:
             self._pipeline = Pipeline(self._config, config_dir=self._config_dir)
-        if candidate_labels is not None:
-            predictions = self._pipeline(images, candidate_labels, top_k=top_k)
+        if candidate_labels is None:
+            predictions = self._pipeline.classify(images, class_names, self._pipeline.prompt, top_k)
         else:
-            prompt = self._pipeline.prompt
-            predictions = self._pipeline.classify(images, self._class_names(prompt.spelling), prompt, top_k)
+            predictions = self._pipeline(images, candidate_labels, top_k=top_k)
         pairs = enumerate(zip(images, predictions, strict=True), start=1)
         named = [{"image": _name(image, number), "scores": scores} for number, (image, scores) in pairs]
         try:
@@ -207,10 +206,13 @@ class Trainer:
             log.warning("./%s can't be written (%s)", PREDICTION_TEXT, error.strerror or error)
         return predictions
 
-    def _class_names(self, spelling: Spelling) -> list[str]:
+    def _class_names(self) -> list[str]:
         if self._classes is None:
             data = load_dataset(self._checked.dataset)
-            for line in check_distinct(data.classes, spelling, data.name, data.known_duplicates):
+            duplicates = check_distinct(
+                data.classes, self._checked.prompt.class_names.value, data.name, data.known_duplicates
+            )
+            for line in duplicates:
                 log.warning("%s: %s", data.name, line)
             self._classes = list(data.classes)
         log.info("candidate_labels: the %d classes of %s", len(self._classes), self._checked.dataset.name)

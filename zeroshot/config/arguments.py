@@ -47,7 +47,6 @@ def run_config(
         choices["model"] = model
     else:
         values["model"] = {"name": "own", "weights": {}} | _plain(model)
-    prompt = os.fspath(prompt) if isinstance(prompt, os.PathLike) else prompt
     if isinstance(prompt, str) and _is_name(prompt):
         choices["prompt"] = prompt
     elif prompt is not None:

@@ -81,12 +81,12 @@ def add(folder: Path, root: Path = ROOT) -> None:
                 csv.writer(file, lineterminator="\n").writerow(COLUMNS)
             else:
                 columns = _header(path)
-                if not set(COLUMNS) - OPTIONAL <= set(columns):
-                    log.warning("%s is not a history of runs (columns are missing): move it elsewhere", path)
-                    return
+                _check_columns(path, columns)
                 if _cut_short(path):
                     file.write("\n")
             csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n").writerow(row)
+    except ZeroshotError as error:
+        log.warning("%s", error)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         log.warning("%s: this run's line can't be written (%s)", path, getattr(error, "strerror", None) or error)
 
@@ -109,8 +109,7 @@ def read(root: Path) -> list[Line]:
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ZeroshotError(f"{path} can't be read as CSV ({error}): remove it") from error
-    if not set(COLUMNS) - OPTIONAL <= set(header):
-        raise ZeroshotError(f"{path} is not a history of runs (columns are missing): move it elsewhere")
+    _check_columns(path, header)
     whole = [line for line in lines if "more" not in line and None not in line.values()]
     if len(whole) < len(lines):
         log.warning("%s: %d incomplete lines are left out", path, len(lines) - len(whole))
@@ -149,6 +148,11 @@ def _cell(text: str, column: str) -> str:
         with suppress(ValueError):  # another text is shown as it is
             return table.cell(float(text), column)
     return text or "–"
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    if not set(COLUMNS) - OPTIONAL <= set(columns):
+        raise ZeroshotError(f"{path} is not a history of runs (columns are missing): move it elsewhere")
 
 
 def _header(path: Path) -> list[str]:

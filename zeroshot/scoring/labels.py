@@ -12,8 +12,6 @@ from zeroshot.scoring.prompts import Spelling, fill_templates, spell
 
 Script = Literal["LATIN", "CJK"]  # how the Unicode names of its letters begin
 
-Ids = tuple[int, ...]  # the tokens of a text
-
 ONE_LABEL = "there is one label alone, whose probability is 1 for any image: give others to compare it with"
 
 
@@ -77,7 +75,7 @@ def few_letters(texts: Sequence[str], script: Script) -> bool:
 
 
 def equal_classes(class_names: Sequence[str], spelling: Spelling) -> list[tuple[int, ...]]:
-    """The ids of classes whose texts differ in case and white space at most, which no model reads."""
+    """The ids of classes whose texts differ at most in case and white space, which no model distinguishes."""
     return _groups(_plain(name, spelling) for name in class_names)
 
 
@@ -102,7 +100,10 @@ def check_distinct(
 
 
 def check_tokens(
-    class_names: Sequence[str], templates: Sequence[str], spelling: Spelling, tokens: Callable[[list[str]], list[Ids]]
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    spelling: Spelling,
+    tokens: Callable[[list[str]], Iterable[Hashable]],
 ) -> None:
     """Refuses classes that the model's tokenizer makes equal: «C++» and «C#» where it drops punctuation.
 
@@ -126,6 +127,7 @@ def _groups(keys: Iterable[Hashable]) -> list[tuple[int, ...]]:
 
 
 def _plain(class_name: str, spelling: Spelling) -> str:
+    """The class name in lower case, with single spaces."""
     return " ".join(spell(class_name, spelling).lower().split())
 
 

@@ -27,10 +27,7 @@ def run(config: Config) -> None:
     if output.exists():
         raise ZeroshotError(f"{output} exists: choose another stage.output, or remove it")
     checkpoint, model = load_weights(config.model)
-    tokenizer = tokenizer_file(checkpoint.path) if config.model.family is Family.siglip else None
-    beside = None if tokenizer is None else _beside(output, tokenizer)
-    if tokenizer is not None and beside is not None and beside.exists() and not beside.samefile(tokenizer):
-        raise ZeroshotError(f"{beside}, where the tokenizer would be copied, exists: choose another stage.output")
+    copy = _tokenizer_copy(checkpoint.path, output) if config.model.family is Family.siglip else None
     save(
         checkpoint.tensors,
         output,
@@ -41,15 +38,25 @@ def run(config: Config) -> None:
         licence=config.model.weights.licence,
     )
     log.info("written: %s", output)
-    if tokenizer is not None and beside is not None and not beside.exists():
-        shutil.copyfile(tokenizer, beside)
-        log.info("written: %s, which belongs to it", beside)
+    if copy is not None:
+        shutil.copyfile(*copy)
+        log.info("written: %s, which belongs to it", copy[1])
     log.info("identity: %s", model["weights"]["identity"] or "not known")
     digest = tensor_digest(checkpoint.tensors)
     log.info('its line in zeroshot/models/checkpoints/identities.json: "%s": "%s"', digest, config.model.name)
 
 
-def _beside(output: Path, tokenizer: Path) -> Path:
-    """Where a tokenizer is looked for that belongs to these weights."""
+def _tokenizer_copy(weights: Path, output: Path) -> tuple[Path, Path] | None:
+    """The tokenizer of the weights, and where it belongs beside the output; None where it is there already.
+
+    Raises:
+        ZeroshotError: there is no tokenizer, or another file in its place.
+    """
+    tokenizer = tokenizer_file(weights)
     kind = next(name for name in TOKENIZER_FILES if tokenizer.name.endswith(name))
-    return output.with_name(f"{output.stem}.{kind}")
+    beside = output.with_name(f"{output.stem}.{kind}")
+    if not beside.exists():
+        return tokenizer, beside
+    if not beside.samefile(tokenizer):
+        raise ZeroshotError(f"{beside}, where the tokenizer would be copied, exists: choose another stage.output")
+    return None

@@ -66,7 +66,9 @@ class Pipeline:
         if labels is None:
             raise ZeroshotError("there are no labels: give candidate_labels=['cat', 'dog', …]")
         templates = self.prompt if prompt is None else self._templates(prompt)
-        return self.classify(images, _labels(labels, templates), templates, top_k)
+        if candidate_labels is not None or templates.spelling != self.prompt.spelling:
+            labels = _labels(labels, templates)
+        return self.classify(images, labels, templates, top_k)
 
     def classify(self, images: Images, labels: Sequence[str], templates: Templates, top_k: int | None) -> list[Scores]:
         """What a call returns, of labels that are checked already."""
